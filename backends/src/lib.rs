@@ -1,0 +1,2 @@
+//! Placeholder of the first commit.
+#![cfg_attr(not(test), no_std)]
