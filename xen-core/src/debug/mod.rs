@@ -1,0 +1,1 @@
+//! Log, backtrace, sweep (placeholder of the skeleton; owners: boot, mm).

@@ -1,0 +1,66 @@
+//! The table of all domains.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+
+use guest_abi::errno::Errno;
+use guest_abi::ids::{DomId, Virq};
+
+use super::DomainRef;
+use crate::sync::RwLock;
+
+static DOMAINS: RwLock<BTreeMap<DomId, DomainRef>> = RwLock::new(BTreeMap::new());
+
+/// The domain numbered `id`, dying ones included.
+pub fn get(id: DomId) -> Option<DomainRef> {
+    DOMAINS.read().get(&id).cloned()
+}
+
+/// The first domain whose number is `id` or above.
+pub fn at_or_after(id: DomId) -> Option<DomainRef> {
+    DOMAINS
+        .read()
+        .range(id..)
+        .next()
+        .map(|(_, domain)| domain.clone())
+}
+
+/// All domains, in the order of their numbers.
+pub fn all() -> Vec<DomainRef> {
+    DOMAINS.read().values().cloned().collect()
+}
+
+/// Enters a new domain.
+///
+/// # Errors
+/// `EEXIST` when its number is taken.
+pub fn insert(domain: DomainRef) -> Result<(), Errno> {
+    let mut domains = DOMAINS.write();
+    if domains.contains_key(&domain.id) {
+        return Err(Errno::EEXIST);
+    }
+    domains.insert(domain.id, domain);
+    Ok(())
+}
+
+/// The lowest free number from `from` on (wrapping past the reserved ones).
+pub fn free_id(from: DomId) -> Option<DomId> {
+    let domains = DOMAINS.read();
+    let start = from.get().max(1);
+    (start..DomId::FIRST_RESERVED.get())
+        .chain(1..start)
+        .filter_map(DomId::try_new)
+        .find(|id| !domains.contains_key(id))
+}
+
+/// Takes a dead domain out: its number is free again.
+pub fn remove(id: DomId) -> Option<DomainRef> {
+    DOMAINS.write().remove(&id)
+}
+
+/// Tells dom0 that some domain's life changed (`VIRQ_DOM_EXC`).
+pub fn notify_toolstack() {
+    if let Some(dom0) = get(DomId::DOM0) {
+        crate::event::send_global_virq(&dom0, Virq::DomExc);
+    }
+}

@@ -1,0 +1,16 @@
+//! Machine memory (placeholder of the skeleton; owner: mm).
+pub mod pagetable;
+use guest_abi::{errno::Errno, frame::Mfn, ids::DomId};
+/// A domain's frames and limits.
+#[derive(Debug)]
+pub struct DomainMemory {}
+impl DomainMemory {
+    /// No frames.
+    pub fn new(_owner: DomId) -> Self {
+        Self {}
+    }
+}
+/// A zeroed core page owned by `owner`, mappable by it.
+pub fn alloc_xenheap_page(_owner: DomId) -> Result<Mfn, Errno> {
+    Err(Errno::ENOMEM)
+}

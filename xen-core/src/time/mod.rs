@@ -1,0 +1,1 @@
+//! Time (placeholder of the skeleton; owner: sched).
