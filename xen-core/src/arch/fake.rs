@@ -21,8 +21,9 @@ pub mod guest_memory {
 }
 /// The host's power switch.
 pub mod power {
-    /// Ends or reboots the host for a `SHUTDOWN_*` reason of dom0.
-    pub fn host_shutdown(_reason: u32) {}
+    use guest_abi::sched::ShutdownReason;
+    /// Ends or reboots the host, for the reason that dom0 gave.
+    pub fn host_shutdown(_reason: ShutdownReason) {}
 }
 /// Serves other CPUs' requests.
 pub fn poll() {}

@@ -7,6 +7,8 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
+use guest_abi::sched::ShutdownReason;
+
 use crate::sync::SpinLock;
 
 /// Where a domain stands.
@@ -14,8 +16,8 @@ use crate::sync::SpinLock;
 pub enum Stage {
     /// It may run (unless paused).
     Alive,
-    /// It stopped by itself or was stopped, for a `SHUTDOWN_*` reason.
-    ShutDown(u32),
+    /// It stopped by itself or was stopped.
+    ShutDown(ShutdownReason),
     /// It is being taken apart.
     Dying,
 }
@@ -47,7 +49,7 @@ impl Life {
     }
 
     /// Records a shutdown; says whether it is the first.
-    pub fn shut_down(&self, reason: u32) -> bool {
+    pub fn shut_down(&self, reason: ShutdownReason) -> bool {
         let mut stage = self.stage.lock();
         if *stage != Stage::Alive {
             return false;
@@ -86,13 +88,14 @@ impl Life {
 #[cfg(test)]
 mod tests {
     use super::{Life, Stage};
+    use guest_abi::sched::ShutdownReason;
 
     #[test]
     fn only_the_first_shutdown_reason_counts() {
         let life = Life::new();
-        assert!(life.shut_down(3));
-        assert!(!life.shut_down(0));
-        assert_eq!(life.stage(), Stage::ShutDown(3));
+        assert!(life.shut_down(ShutdownReason::Crash));
+        assert!(!life.shut_down(ShutdownReason::Poweroff));
+        assert_eq!(life.stage(), Stage::ShutDown(ShutdownReason::Crash));
     }
 
     #[test]
@@ -100,7 +103,7 @@ mod tests {
         let life = Life::new();
         assert!(life.start_dying());
         assert!(!life.start_dying());
-        assert!(!life.shut_down(0));
+        assert!(!life.shut_down(ShutdownReason::Poweroff));
         assert!(life.is_dying());
     }
 

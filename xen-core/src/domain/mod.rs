@@ -14,7 +14,9 @@ use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use guest_abi::errno::Errno;
 use guest_abi::ids::{DomId, VcpuId};
+use guest_abi::sched::ShutdownReason;
 
 pub use life::{Life, Stage};
 pub use shared_info::SharedInfoPage;
@@ -86,11 +88,11 @@ impl Domain {
     ///
     /// # Errors
     /// `ENOMEM` when the core has no room for it.
-    pub fn create(config: &Config) -> Result<DomainRef, guest_abi::errno::Errno> {
+    pub fn create(config: &Config) -> Result<DomainRef, Errno> {
         let mut vcpus = alloc::vec::Vec::new();
         vcpus
             .try_reserve_exact(config.max_vcpus as usize)
-            .map_err(|_| guest_abi::errno::Errno::ENOMEM)?;
+            .map_err(|_| Errno::ENOMEM)?;
         vcpus.extend((0..config.max_vcpus).map(|id| Vcpu::new(VcpuId::new(id))));
         let shared_info = SharedInfoPage::create(config.id)?;
         let domain = Arc::new(Self {
@@ -141,12 +143,12 @@ impl Domain {
     pub fn crash(&self, vcpu: Option<VcpuId>, reason: CrashReason) {
         let vcpu = vcpu.map_or(-1, |v| i64::from(v.get()));
         log::warn!("d{}v{vcpu}: crashed: {reason}", self.id);
-        self.shutdown(guest_abi::sched::SHUTDOWN_CRASH);
+        self.shutdown(ShutdownReason::Crash);
     }
 
-    /// Stops all vCPUs for good, records why (`SHUTDOWN_*`) and tells the toolstack. Only the
+    /// Stops all vCPUs for good, records why and tells the toolstack. Only the
     /// first reason counts.
-    pub fn shutdown(&self, reason: u32) {
+    pub fn shutdown(&self, reason: ShutdownReason) {
         if self.id == DomId::DOM0 {
             crate::arch::power::host_shutdown(reason);
         }

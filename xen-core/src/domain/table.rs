@@ -49,7 +49,7 @@ pub fn free_id(from: DomId) -> Option<DomId> {
     let start = from.get().max(1);
     (start..DomId::FIRST_RESERVED.get())
         .chain(1..start)
-        .filter_map(DomId::try_new)
+        .map(DomId::new)
         .find(|id| !domains.contains_key(id))
 }
 

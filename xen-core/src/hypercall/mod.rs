@@ -69,9 +69,7 @@ impl<'a> Call<'a> {
         if arg == DomIdArg::SELF || arg.get() == own.id.get() {
             return Ok(own.clone());
         }
-        DomId::try_new(arg.get())
-            .and_then(domain::table::get)
-            .ok_or(Errno::ESRCH)
+        domain::table::get(DomId::new(arg.get())).ok_or(Errno::ESRCH)
     }
 
     /// Refuses callers that are not the privileged domain.
