@@ -1,1 +1,12 @@
-//! Placeholder of the first commit.
+//! dom0: the first domain, which owns the devices and runs the toolstack.
+//!
+//! One cooperative program ([`executor`]) on the paravirtual ABI. The library
+//! holds everything that can be tested on a laptop; the binary starts it.
+#![cfg_attr(not(test), no_std)]
+#![deny(unsafe_code)]
+
+extern crate alloc;
+
+pub mod executor;
+pub mod hypervisor;
+pub mod io;
