@@ -53,6 +53,7 @@ pub mod grant_table;
 pub mod hypercall;
 pub mod ids;
 pub mod io;
+pub mod layout;
 pub mod memory;
 pub mod mmu;
 pub mod multicall;
