@@ -10,4 +10,3 @@ extern crate alloc;
 pub mod executor;
 pub mod hypervisor;
 pub mod io;
-pub mod mgmt;

@@ -1,4 +1,9 @@
-//! Machine memory (placeholder of the skeleton; owner: mm).
+//! Machine memory: frames, what they are used as, page tables, and what each domain was promised.
+
+pub mod frame_alloc;
+pub mod frame_table;
+pub mod machine;
+pub mod page_type;
 pub mod pagetable;
 use guest_abi::{errno::Errno, frame::Mfn, ids::DomId};
 /// A domain's frames and limits.

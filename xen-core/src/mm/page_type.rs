@@ -1,0 +1,497 @@
+//! What a frame is used as: a small state machine, and the atomic word that holds it.
+//!
+//! A frame has one type at a time, and keeps it for as long as anybody relies on it:
+//!
+//! ```text
+//!            get(Writable)                           put, count 1
+//!   idle ──────────────────────────▶ Writable n ──────────────────▶ idle
+//!    ▲ │ begin(table)
+//!    │ └──────────▶ Validating ──finish──▶ table n ──put, count 1──┐
+//!    │                │ suspend(i)     ▲ resume                    │
+//!    │                ▼                │                           ▼
+//!    └──drained──── Partial(i) ────────┘                      Partial(512)
+//! ```
+//!
+//! `Partial(i)` says that the entries below `i`, and no others, hold references on what they point
+//! at. It is where an interrupted validation rests, where a failed one ends, and where a table
+//! goes whose last user left; draining it takes `i` down to 0.
+//!
+//! An idle frame remembers its last type. Taking another one demands that no CPU can still use
+//! the old one through its TLB or paging-structure caches: for a table the caller flushes while
+//! the state is `Validating`, which nobody else can take; for [`PageType::Writable`] it hands in
+//! a [`Flushed`], which is worth something for that idle period only (the generation).
+
+use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering};
+
+use super::pagetable::entry::Level;
+
+/// How many entries a table page has, as a count of those that hold references.
+pub const ENTRIES: u16 = 512;
+
+/// The uses of a frame that exclude each other. The numbers are Xen's `PGT_*`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum PageType {
+    /// Never used since it was handed out.
+    None = 0,
+    /// A level-1 page table.
+    L1 = 1,
+    /// A level-2 page table.
+    L2 = 2,
+    /// A level-3 page table.
+    L3 = 3,
+    /// A level-4 page table: a root.
+    L4 = 4,
+    /// A page of segment descriptors.
+    Descriptors = 5,
+    /// A page that its users may write.
+    Writable = 7,
+}
+
+impl PageType {
+    /// The type of a page table of this level.
+    pub const fn table(level: Level) -> Self {
+        match level {
+            Level::L1 => Self::L1,
+            Level::L2 => Self::L2,
+            Level::L3 => Self::L3,
+            Level::L4 => Self::L4,
+        }
+    }
+
+    /// The level, for page tables.
+    pub const fn level(self) -> Option<Level> {
+        match self {
+            Self::L1 => Some(Level::L1),
+            Self::L2 => Some(Level::L2),
+            Self::L3 => Some(Level::L3),
+            Self::L4 => Some(Level::L4),
+            Self::None | Self::Descriptors | Self::Writable => None,
+        }
+    }
+
+    const fn from_bits(bits: u64) -> Self {
+        match bits & 7 {
+            1 => Self::L1,
+            2 => Self::L2,
+            3 => Self::L3,
+            4 => Self::L4,
+            5 => Self::Descriptors,
+            7 => Self::Writable,
+            _ => Self::None,
+        }
+    }
+}
+
+impl fmt::Display for PageType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "untyped",
+            Self::L1 => "an L1 table",
+            Self::L2 => "an L2 table",
+            Self::L3 => "an L3 table",
+            Self::L4 => "an L4 table",
+            Self::Descriptors => "a descriptor page",
+            Self::Writable => "writable",
+        })
+    }
+}
+
+/// How far a frame is in becoming or ceasing to be what its type says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// It is what its type says, to `count` users; idle when there is none.
+    Settled,
+    /// One walk is checking it; nobody else may touch its type.
+    Validating,
+    /// Entries below this index hold references; nobody uses it as a table.
+    Partial(u16),
+}
+
+/// Why a type could not be had or given back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TypeError {
+    /// It serves as something else.
+    Conflict {
+        /// What it is.
+        has: PageType,
+        /// To how many users.
+        count: u32,
+        /// What was asked for.
+        want: PageType,
+    },
+    /// Another CPU is changing its type.
+    Busy,
+    /// The counter is full.
+    TooManyRefs,
+    /// Pinned already.
+    AlreadyPinned,
+    /// Not pinned.
+    NotPinned,
+    /// A reference was given back that nobody held: a bug of the core.
+    Underflow,
+}
+
+impl fmt::Display for TypeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Conflict { has, count, want } => {
+                write!(f, "is {has} (count {count}), wanted {want}")
+            }
+            Self::Busy => f.write_str("is changing its type"),
+            Self::TooManyRefs => f.write_str("has too many users"),
+            Self::AlreadyPinned => f.write_str("is pinned already"),
+            Self::NotPinned => f.write_str("is not pinned"),
+            Self::Underflow => f.write_str("has no user left"),
+        }
+    }
+}
+
+/// Whose CPUs may hold stale translations of a frame that changes its type.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scope {
+    /// Only those on which the frame's owner ran.
+    Owner,
+    /// Any: another domain had it mapped.
+    Everyone,
+}
+
+/// Proof that no CPU holds a translation from before this idle period of one frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Flushed {
+    generation: u16,
+}
+
+impl Flushed {
+    /// The proof, for the idle period that `state` is in. To be made after the flush.
+    pub(super) const fn after(state: TypeState) -> Self {
+        Self {
+            generation: state.generation,
+        }
+    }
+}
+
+/// What became of an attempt to take a type.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Get {
+    /// One more user; nothing else to do.
+    Counted(TypeState),
+    /// The caller flushes, then tries again with the proof.
+    Flush(Scope),
+    /// The caller must check the entries from `from` on, having flushed if `flush` says so.
+    Validate {
+        /// The state meanwhile.
+        state: TypeState,
+        /// The first entry to check.
+        from: u16,
+        /// Which CPUs to flush before reading any entry.
+        flush: Option<Scope>,
+    },
+    /// An unfinished table of another type is in the way: drain it, then try again.
+    Drain,
+}
+
+/// What became of a reference given back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Put {
+    /// Others remain.
+    Counted(TypeState),
+    /// That was the last user; the frame is idle.
+    Idle(TypeState),
+    /// That was the last user of a table, whose entries must now be drained.
+    Drain(TypeState),
+}
+
+/// A frame's current use, and how many rely on it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TypeState {
+    ty: PageType,
+    phase: Phase,
+    count: u32,
+    pinned: bool,
+    foreign: bool,
+    generation: u16,
+}
+
+impl TypeState {
+    /// A frame fresh from the allocator.
+    pub const FRESH: Self = Self {
+        ty: PageType::None,
+        phase: Phase::Settled,
+        count: 0,
+        pinned: false,
+        foreign: false,
+        generation: 0,
+    };
+
+    /// The type, or the last one if nobody uses it.
+    pub const fn ty(self) -> PageType {
+        self.ty
+    }
+
+    /// Where it stands.
+    pub const fn phase(self) -> Phase {
+        self.phase
+    }
+
+    /// How many rely on the type.
+    pub const fn count(self) -> u32 {
+        self.count
+    }
+
+    /// Whether the guest has pinned it.
+    pub const fn is_pinned(self) -> bool {
+        self.pinned
+    }
+
+    /// Whether nobody relies on any type.
+    pub const fn is_idle(self) -> bool {
+        matches!(self.phase, Phase::Settled) && self.count == 0
+    }
+
+    /// The level, if it is a valid page table now.
+    #[inline]
+    pub const fn live_table(self) -> Option<Level> {
+        if self.count > 0 && matches!(self.phase, Phase::Settled) {
+            self.ty.level()
+        } else {
+            None
+        }
+    }
+
+    const fn scope(self) -> Scope {
+        if self.foreign {
+            Scope::Everyone
+        } else {
+            Scope::Owner
+        }
+    }
+
+    /// Takes one more reference to the frame *as* `want`.
+    ///
+    /// # Errors
+    /// When it serves as something else, or is changing.
+    #[inline]
+    pub fn get(self, want: PageType, proof: Option<Flushed>) -> Result<Get, TypeError> {
+        match self.phase {
+            Phase::Settled if self.count > 0 => self.get_shared(want).map(Get::Counted),
+            Phase::Settled if want == PageType::Writable => Ok(self.get_idle_writable(proof)),
+            Phase::Settled => Ok(self.begin(want, 0)),
+            Phase::Validating => Err(TypeError::Busy),
+            Phase::Partial(from) if self.ty == want => Ok(self.begin(want, from)),
+            Phase::Partial(_) => Ok(Get::Drain),
+        }
+    }
+
+    fn get_shared(self, want: PageType) -> Result<Self, TypeError> {
+        if self.ty != want {
+            return Err(TypeError::Conflict {
+                has: self.ty,
+                count: self.count,
+                want,
+            });
+        }
+        // Half the range, so that no sum of two counts overflows in the sweep.
+        if self.count >= u32::MAX / 2 {
+            return Err(TypeError::TooManyRefs);
+        }
+        Ok(Self {
+            count: self.count + 1,
+            ..self
+        })
+    }
+
+    fn get_idle_writable(self, proof: Option<Flushed>) -> Get {
+        let clean = matches!(self.ty, PageType::None | PageType::Writable)
+            || proof.is_some_and(|p| p.generation == self.generation);
+        if !clean {
+            return Get::Flush(self.scope());
+        }
+        Get::Counted(Self {
+            ty: PageType::Writable,
+            count: 1,
+            ..self
+        })
+    }
+
+    fn begin(self, want: PageType, from: u16) -> Get {
+        let clean = self.ty == want || self.ty == PageType::None;
+        Get::Validate {
+            state: Self {
+                ty: want,
+                phase: Phase::Validating,
+                count: 0,
+                // A flush of everyone makes up for what others had mapped.
+                foreign: self.foreign && clean,
+                ..self
+            },
+            from,
+            flush: (!clean).then(|| self.scope()),
+        }
+    }
+
+    /// The walk found nothing wrong: the frame is a table with one user.
+    pub const fn finish(self) -> Self {
+        Self {
+            phase: Phase::Settled,
+            count: 1,
+            ..self
+        }
+    }
+
+    /// The walk stops; entries below `done` hold references.
+    pub const fn suspend(self, done: u16) -> Self {
+        Self {
+            phase: Phase::Partial(done),
+            count: 0,
+            ..self
+        }
+    }
+
+    /// No entry holds a reference any more: the frame is idle, in a new idle period.
+    pub const fn drained(self) -> Self {
+        Self {
+            phase: Phase::Settled,
+            count: 0,
+            pinned: false,
+            generation: self.generation.wrapping_add(1),
+            ..self
+        }
+    }
+
+    /// Gives one reference back; `foreign` when the user was a table of another domain.
+    ///
+    /// # Errors
+    /// [`TypeError::Underflow`] when there was none, which is the core's own bug.
+    #[inline]
+    pub fn put(self, foreign: bool) -> Result<Put, TypeError> {
+        if self.phase != Phase::Settled || self.count == 0 {
+            return Err(TypeError::Underflow);
+        }
+        let less = Self {
+            count: self.count - 1,
+            foreign: self.foreign || foreign,
+            ..self
+        };
+        if less.count > 0 {
+            return Ok(Put::Counted(less));
+        }
+        Ok(match self.ty {
+            PageType::Writable | PageType::None => Put::Idle(less),
+            PageType::Descriptors => Put::Idle(less.drained()),
+            _ => Put::Drain(less.suspend(ENTRIES)),
+        })
+    }
+
+    /// Marks a table that has a user as pinned: that user is the pin.
+    ///
+    /// # Errors
+    /// [`TypeError::AlreadyPinned`].
+    pub const fn pin(self) -> Result<Self, TypeError> {
+        if self.pinned {
+            return Err(TypeError::AlreadyPinned);
+        }
+        Ok(Self {
+            pinned: true,
+            ..self
+        })
+    }
+
+    /// Takes the mark off; the caller gives the reference back.
+    ///
+    /// # Errors
+    /// [`TypeError::NotPinned`].
+    pub const fn unpin(self) -> Result<Self, TypeError> {
+        if !self.pinned {
+            return Err(TypeError::NotPinned);
+        }
+        Ok(Self {
+            pinned: false,
+            ..self
+        })
+    }
+
+    // Layout: 0-31 count, or entries done; 32-34 type; 35-36 phase; 37 pinned; 38 foreign;
+    // 48-63 generation. A fresh frame is all zero.
+    const fn to_bits(self) -> u64 {
+        let (phase, low) = match self.phase {
+            Phase::Settled => (0, self.count),
+            Phase::Validating => (1, 0),
+            Phase::Partial(done) => (2, done as u32),
+        };
+        low as u64
+            | (self.ty as u64) << 32
+            | phase << 35
+            | (self.pinned as u64) << 37
+            | (self.foreign as u64) << 38
+            | (self.generation as u64) << 48
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "takes the fields apart")]
+    const fn from_bits(bits: u64) -> Self {
+        let low = bits as u32;
+        let (phase, count) = match bits >> 35 & 3 {
+            0 => (Phase::Settled, low),
+            1 => (Phase::Validating, 0),
+            _ => (Phase::Partial(low as u16), 0),
+        };
+        Self {
+            ty: PageType::from_bits(bits >> 32),
+            phase,
+            count,
+            pinned: bits >> 37 & 1 != 0,
+            foreign: bits >> 38 & 1 != 0,
+            generation: (bits >> 48) as u16,
+        }
+    }
+}
+
+/// The atomic word of a frame that holds its [`TypeState`].
+#[derive(Debug, Default)]
+#[repr(transparent)]
+pub struct TypeWord(AtomicU64);
+
+impl TypeWord {
+    /// The state now. Another CPU may change it at once.
+    #[inline]
+    pub fn load(&self) -> TypeState {
+        TypeState::from_bits(self.0.load(Ordering::Acquire))
+    }
+
+    /// Sets the state of a frame that nobody else can see or change.
+    pub fn store(&self, state: TypeState) {
+        self.0.store(state.to_bits(), Ordering::Release);
+    }
+
+    /// Applies one transition, again and again until no other CPU interferes.
+    ///
+    /// # Errors
+    /// Whatever the transition answers; the state is unchanged then.
+    #[inline]
+    pub fn change<R, E>(
+        &self,
+        mut transition: impl FnMut(TypeState) -> Result<(Option<TypeState>, R), E>,
+    ) -> Result<R, E> {
+        let mut bits = self.0.load(Ordering::Acquire);
+        loop {
+            let (next, result) = transition(TypeState::from_bits(bits))?;
+            let Some(next) = next else {
+                return Ok(result);
+            };
+            match self.0.compare_exchange_weak(
+                bits,
+                next.to_bits(),
+                Ordering::AcqRel,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => return Ok(result),
+                Err(now) => bits = now,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "page_type_tests.rs"]
+mod tests;

@@ -1,0 +1,176 @@
+//! The rules of the page-type machine, one by one.
+
+use proptest::prelude::{Strategy, any, prop_oneof, proptest};
+
+use super::{Flushed, Get, PageType, Phase, Put, Scope, TypeError, TypeState, TypeWord};
+
+fn counted(get: Get) -> TypeState {
+    match get {
+        Get::Counted(state) => state,
+        other => panic!("expected a count, got {other:?}"),
+    }
+}
+
+fn table(ty: PageType) -> TypeState {
+    match TypeState::FRESH.get(ty, None).unwrap() {
+        Get::Validate { state, .. } => state.finish(),
+        other => panic!("expected a validation, got {other:?}"),
+    }
+}
+
+fn writable() -> TypeState {
+    counted(TypeState::FRESH.get(PageType::Writable, None).unwrap())
+}
+
+#[test]
+fn a_page_table_refuses_a_writable_mapping() {
+    let refused = table(PageType::L1).get(PageType::Writable, None);
+    assert_eq!(
+        refused,
+        Err(TypeError::Conflict {
+            has: PageType::L1,
+            count: 1,
+            want: PageType::Writable
+        })
+    );
+}
+
+#[test]
+fn a_writable_page_refuses_to_become_a_table() {
+    assert!(writable().get(PageType::L2, None).is_err());
+}
+
+#[test]
+fn a_page_under_validation_refuses_everyone() {
+    let Get::Validate { state, .. } = TypeState::FRESH.get(PageType::L3, None).unwrap() else {
+        panic!("a fresh page can be validated");
+    };
+    for want in [PageType::L3, PageType::L1, PageType::Writable] {
+        assert_eq!(state.get(want, None), Err(TypeError::Busy));
+    }
+}
+
+#[test]
+fn a_page_that_was_writable_is_flushed_before_it_is_read_as_a_table() {
+    let Ok(Put::Idle(idle)) = writable().put(false) else {
+        panic!("the only user left");
+    };
+    assert!(matches!(
+        idle.get(PageType::L1, None),
+        Ok(Get::Validate {
+            flush: Some(Scope::Owner),
+            ..
+        })
+    ));
+}
+
+#[test]
+fn a_foreign_writer_widens_the_flush() {
+    let Ok(Put::Idle(idle)) = writable().put(true) else {
+        panic!("the only user left");
+    };
+    assert!(matches!(
+        idle.get(PageType::L1, None),
+        Ok(Get::Validate {
+            flush: Some(Scope::Everyone),
+            ..
+        })
+    ));
+}
+
+#[test]
+fn a_drained_table_becomes_writable_only_with_a_proof_of_this_idle_period() {
+    let Ok(Put::Drain(partial)) = table(PageType::L1).put(false) else {
+        panic!("the only user left");
+    };
+    let idle = partial.drained();
+    assert_eq!(
+        idle.get(PageType::Writable, None),
+        Ok(Get::Flush(Scope::Owner))
+    );
+    let stale = Flushed::after(table(PageType::L1));
+    assert_eq!(
+        idle.get(PageType::Writable, Some(stale)),
+        Ok(Get::Flush(Scope::Owner))
+    );
+    let fresh = Flushed::after(idle);
+    assert_eq!(
+        counted(idle.get(PageType::Writable, Some(fresh)).unwrap()).ty(),
+        PageType::Writable
+    );
+}
+
+#[test]
+fn an_interrupted_validation_resumes_where_it_stopped() {
+    let Get::Validate { state, .. } = TypeState::FRESH.get(PageType::L4, None).unwrap() else {
+        panic!("a fresh page can be validated");
+    };
+    let rest = state.suspend(77);
+    assert!(matches!(
+        rest.get(PageType::L4, None),
+        Ok(Get::Validate {
+            from: 77,
+            flush: None,
+            ..
+        })
+    ));
+    assert_eq!(rest.get(PageType::L3, None), Ok(Get::Drain));
+    assert_eq!(rest.get(PageType::Writable, None), Ok(Get::Drain));
+}
+
+#[test]
+fn a_second_unpin_is_refused() {
+    let pinned = table(PageType::L2).pin().unwrap();
+    assert_eq!(pinned.pin(), Err(TypeError::AlreadyPinned));
+    let unpinned = pinned.unpin().unwrap();
+    assert_eq!(unpinned.unpin(), Err(TypeError::NotPinned));
+}
+
+#[test]
+fn giving_back_what_nobody_holds_is_noticed() {
+    assert_eq!(TypeState::FRESH.put(false), Err(TypeError::Underflow));
+}
+
+#[test]
+fn a_failed_transition_leaves_the_word_alone() {
+    let word = TypeWord::default();
+    word.store(table(PageType::L2));
+    let refused = word.change(|s| s.get(PageType::L1, None).map(|g| (Some(counted(g)), ())));
+    assert!(refused.is_err());
+    assert_eq!(word.load(), table(PageType::L2));
+}
+
+fn any_state() -> impl Strategy<Value = TypeState> {
+    let phase = prop_oneof![
+        any::<u32>().prop_map(|n| (Phase::Settled, n)),
+        proptest::prelude::Just((Phase::Validating, 0)),
+        (0u16..=512).prop_map(|n| (Phase::Partial(n), 0)),
+    ];
+    (any::<u64>(), phase, any::<[bool; 2]>(), any::<u16>()).prop_map(
+        |(ty, (phase, count), [pinned, foreign], generation)| TypeState {
+            ty: PageType::from_bits(ty),
+            phase,
+            count,
+            pinned,
+            foreign,
+            generation,
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn a_state_survives_its_word(state in any_state()) {
+        assert_eq!(TypeState::from_bits(state.to_bits()), state);
+    }
+
+    #[test]
+    fn get_then_put_changes_no_count(state in any_state(), bits in any::<u64>()) {
+        if let Ok(Get::Counted(more)) = state.get(PageType::from_bits(bits), None) {
+            match more.put(false).unwrap() {
+                Put::Counted(back) | Put::Idle(back) => assert_eq!(back.count(), state.count()),
+                Put::Drain(_) => panic!("a table is never counted from idle"),
+            }
+        }
+    }
+}

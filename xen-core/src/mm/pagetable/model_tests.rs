@@ -1,0 +1,492 @@
+//! The page-table code against a naive recount: random operations on a small machine, and after
+//! each of them every count must be what the tables themselves say.
+
+use std::collections::BTreeMap;
+
+use guest_abi::frame::Mfn;
+use guest_abi::ids::DomId;
+use guest_abi::mmu::Pte;
+use proptest::prelude::{Strategy, any, proptest};
+
+use super::entry::{Level, is_core_slot, is_writable};
+use super::test_machine::{GUEST, HOST, TestMachine, pte, slot};
+use super::update::Bits;
+use super::{Refusal, TableError, Tables};
+use crate::mm::frame_table::Status;
+use crate::mm::page_type::{PageType, Phase, TypeError};
+
+const FRAMES: u64 = 24;
+/// HOST's own tables: an L1 under an L2 under an L3 under an L4, validated at the start.
+const HOST_ROOT: u64 = 20;
+const HOST_L1: u64 = 23;
+/// The entries in play: the ends of a table, the border of the core's slots, and some between.
+const INDICES: [usize; 6] = [0, 1, 255, 256, 272, 511];
+const LEVELS: [Level; 4] = [Level::L1, Level::L2, Level::L3, Level::L4];
+
+#[derive(Clone, Copy, Debug)]
+enum Op {
+    Pin(u64, Level),
+    Unpin(u64),
+    Update(u64, usize, Pte, bool),
+    Exchange(u64, usize, Pte),
+    NewRoot(u64),
+    ForeignMap(usize, u64, bool),
+    ForeignUnmap(usize),
+    GiveUp(u64),
+    Descriptors(u64),
+    PutDescriptors,
+    Drain,
+    /// The guest writes memory that some L1 entry lets it write.
+    Poke(u64, usize, Pte),
+}
+
+fn any_op() -> impl Strategy<Value = Op> {
+    let flags = [0u64, 1, 3, 3, 3, 7, 5, 0x83, 0x63, 1 << 63 | 1];
+    (
+        any::<u8>(),
+        0..20u64,
+        0..6usize,
+        0..20u64,
+        0..10usize,
+        0..4usize,
+    )
+        .prop_map(move |(kind, a, i, b, f, level)| {
+            let index = INDICES[i];
+            let entry = pte(b, flags[f]);
+            match kind % 32 {
+                0..6 => Op::Pin(a, LEVELS[level]),
+                6..9 => Op::Unpin(a),
+                9..15 => Op::Update(a, index, entry, kind > 128),
+                15..17 => Op::Exchange(a, index, entry),
+                17..19 => Op::NewRoot(a),
+                19..21 => Op::ForeignMap(index, b, f % 2 == 0),
+                21 => Op::ForeignUnmap(index),
+                22 => Op::GiveUp(a),
+                23 => Op::Descriptors(a),
+                24 => Op::PutDescriptors,
+                25 => Op::Drain,
+                _ => Op::Poke(a, index, entry),
+            }
+        })
+}
+
+/// The machine, and what the model must know beside it.
+struct World {
+    machine: TestMachine,
+    guest: Tables,
+    host: Tables,
+    root: Option<u64>,
+    descriptors: Vec<u64>,
+    budget: u32,
+}
+
+impl World {
+    fn new(budget: u32) -> Self {
+        let machine = TestMachine::new(FRAMES as usize);
+        let mut host = Tables::new();
+        for frame in HOST_ROOT..FRAMES {
+            machine.pages[frame as usize].assign(HOST, false);
+            if frame < HOST_L1 {
+                machine.poke(frame, 0, pte(frame + 1, 7).get());
+            }
+        }
+        machine
+            .with(HOST, &mut host, 10_000, |s| {
+                s.pin(Mfn::new(HOST_ROOT), Level::L4)
+            })
+            .unwrap();
+        Self {
+            machine,
+            guest: Tables::new(),
+            host,
+            root: None,
+            descriptors: Vec::new(),
+            budget,
+        }
+    }
+
+    /// Runs an operation until it no longer asks to be resumed; now and then gives up half-way.
+    fn retry(
+        &mut self,
+        patience: u32,
+        mut op: impl FnMut(&mut super::Space<'_, TestMachine>) -> Result<(), TableError>,
+    ) -> Result<(), TableError> {
+        for _ in 0..patience {
+            let result = self
+                .machine
+                .with(GUEST, &mut self.guest, self.budget, &mut op);
+            if result != Err(TableError::Again) {
+                return result;
+            }
+            self.check();
+        }
+        Err(TableError::Again)
+    }
+
+    fn run(&mut self, op: Op) {
+        match op {
+            Op::Pin(f, level) => drop(self.retry(f as u32 + 1, |s| s.pin(Mfn::new(f), level))),
+            Op::Unpin(f) => drop(self.retry(1, |s| Ok(s.unpin(Mfn::new(f))?))),
+            Op::Update(f, i, entry, preserve) => {
+                let bits = if preserve {
+                    Bits::PreserveAd
+                } else {
+                    Bits::AsGiven
+                };
+                let _ = self.retry(f as u32 + 1, |s| s.update(slot(f, i), entry, GUEST, bits));
+            }
+            Op::Exchange(f, i, entry) => {
+                let old = self.machine.peek(f, i);
+                let _ = self.retry(1, |s| {
+                    s.compare_exchange(slot(f, i), old, entry)?;
+                    Ok(())
+                });
+            }
+            Op::NewRoot(f) => self.new_root(f),
+            Op::ForeignMap(i, f, writable) => {
+                self.host_update(i, pte(f, if writable { 3 } else { 1 }), GUEST);
+            }
+            Op::ForeignUnmap(i) => self.host_update(i, Pte::EMPTY, GUEST),
+            Op::GiveUp(f) => self.give_up(f),
+            Op::Descriptors(f) => {
+                let accept = f.is_multiple_of(3);
+                let got = self.machine.with(GUEST, &mut self.guest, 100, |s| {
+                    s.get_descriptors(Mfn::new(f), |_| accept.then_some(()).ok_or(Pte::EMPTY))
+                });
+                if got.is_ok() {
+                    self.descriptors.push(f);
+                }
+            }
+            Op::PutDescriptors => {
+                if let Some(f) = self.descriptors.pop() {
+                    self.machine.with(GUEST, &mut self.guest, 100, |s| {
+                        s.put_descriptors(Mfn::new(f));
+                    });
+                }
+            }
+            Op::Drain => {
+                drop(
+                    self.machine
+                        .with(GUEST, &mut self.guest, self.budget, |s| s.drain()),
+                )
+            }
+            Op::Poke(f, i, entry) => self.poke(f, i, entry),
+        }
+    }
+
+    fn new_root(&mut self, f: u64) {
+        if self
+            .retry(f as u32 + 1, |s| s.get_table(Mfn::new(f), Level::L4))
+            .is_ok()
+            && let Some(old) = self.root.replace(f)
+        {
+            self.put_root(old);
+        }
+    }
+
+    fn put_root(&mut self, f: u64) {
+        self.machine.with(GUEST, &mut self.guest, self.budget, |s| {
+            s.put_table(Mfn::new(f));
+        });
+    }
+
+    fn host_update(&mut self, index: usize, entry: Pte, owner: DomId) {
+        let _ = self.machine.with(HOST, &mut self.host, 100, |s| {
+            s.update(slot(HOST_L1, index), entry, owner, Bits::AsGiven)
+        });
+    }
+
+    fn give_up(&mut self, f: u64) {
+        let page = &self.machine.pages[f as usize];
+        if page.give_up(GUEST).is_ok() {
+            self.machine.with(GUEST, &mut self.guest, 100, |s| {
+                s.put_page(Mfn::new(f), page);
+            });
+        }
+    }
+
+    fn poke(&mut self, f: u64, i: usize, entry: Pte) {
+        let state = self.machine.pages[f as usize].ty.load();
+        let refs = self.machine.pages[f as usize].refs();
+        let untouched = state.is_idle() && refs.status == Status::Allocated;
+        if state.ty() == PageType::Writable && state.count() > 0 || untouched {
+            self.machine.poke(f, i, entry.get());
+        }
+    }
+
+    /// Every count equals what the tables, the pins and the roots add up to.
+    fn check(&self) {
+        let mut want = Recount::default();
+        for frame in 0..FRAMES {
+            want.table(&self.machine, frame);
+        }
+        self.root.into_iter().for_each(|f| want.typed(f));
+        self.descriptors.iter().for_each(|&f| want.typed(f));
+        for frame in 0..FRAMES {
+            let page = &self.machine.pages[frame as usize];
+            let refs = page.refs();
+            let state = page.ty.load();
+            let claim = u32::from(refs.status == Status::Allocated);
+            let (general, types) = want.of(frame);
+            assert_eq!(
+                refs.refs,
+                general + claim,
+                "references of {frame}: {state:?}"
+            );
+            assert_eq!(state.count(), types, "type count of {frame}: {state:?}");
+            assert_ne!(state.phase(), Phase::Validating, "frame {frame}");
+            if want.writers.contains_key(&frame) {
+                assert_eq!(state.ty(), PageType::Writable, "frame {frame}: {state:?}");
+            }
+        }
+        let released = self.machine.released.borrow();
+        for &frame in released.iter() {
+            assert_eq!(
+                want.of(frame),
+                (0, 0),
+                "frame {frame} was freed while in use"
+            );
+        }
+    }
+
+    /// Takes everything apart; nothing may remain.
+    fn tear_down(mut self) {
+        if let Some(root) = self.root.take() {
+            self.put_root(root);
+        }
+        while let Some(f) = self.descriptors.pop() {
+            self.machine.with(GUEST, &mut self.guest, 100, |s| {
+                s.put_descriptors(Mfn::new(f));
+            });
+        }
+        for i in INDICES {
+            self.host_update(i, Pte::EMPTY, GUEST);
+        }
+        for f in 0..HOST_ROOT {
+            let _ = self.retry(1, |s| Ok(s.unpin(Mfn::new(f))?));
+            self.give_up(f);
+            self.check();
+        }
+        while !self
+            .machine
+            .with(GUEST, &mut self.guest, self.budget, |s| s.drain())
+        {
+            self.check();
+        }
+        assert_eq!(self.machine.released.borrow().len(), HOST_ROOT as usize);
+    }
+}
+
+#[derive(Default)]
+struct Recount {
+    counts: BTreeMap<u64, (u32, u32)>,
+    writers: BTreeMap<u64, u32>,
+}
+
+impl Recount {
+    fn of(&self, frame: u64) -> (u32, u32) {
+        self.counts.get(&frame).copied().unwrap_or_default()
+    }
+
+    fn typed(&mut self, frame: u64) {
+        let (general, types) = self.counts.entry(frame).or_default();
+        *general += 1;
+        *types += 1;
+    }
+
+    fn table(&mut self, machine: &TestMachine, frame: u64) {
+        let state = machine.pages[frame as usize].ty.load();
+        if state.is_pinned() {
+            self.typed(frame);
+        }
+        let entries = match state.phase() {
+            Phase::Settled if state.count() > 0 => 512,
+            Phase::Partial(done) => {
+                // A partial page holds itself.
+                self.counts.entry(frame).or_default().0 += 1;
+                usize::from(done)
+            }
+            _ => return,
+        };
+        let Some(level) = state.ty().level() else {
+            return;
+        };
+        for index in 0..entries {
+            let entry = machine.peek(frame, index);
+            if entry.is_present() && !(level == Level::L4 && is_core_slot(index)) {
+                self.entry(level, entry);
+            }
+        }
+    }
+
+    fn entry(&mut self, level: Level, entry: Pte) {
+        let frame = entry.frame().get();
+        if level == Level::L1 && !is_writable(entry) {
+            self.counts.entry(frame).or_default().0 += 1;
+            return;
+        }
+        self.typed(frame);
+        if level == Level::L1 {
+            *self.writers.entry(frame).or_default() += 1;
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn counts_always_equal_a_naive_recount(
+        budget in 140u32..400,
+        ops in proptest::collection::vec(any_op(), 1..120),
+    ) {
+        let mut world = World::new(budget);
+        for op in ops {
+            world.run(op);
+            world.check();
+        }
+        world.tear_down();
+    }
+}
+
+/// A chain of tables in frames 0 (L4) to 3 (L1), the L1 mapping frame 4 writable.
+fn chain() -> World {
+    let world = World::new(10_000);
+    for frame in 0..4 {
+        world.machine.poke(frame, 1, pte(frame + 1, 7).get());
+    }
+    world
+}
+
+#[test]
+fn pinning_a_root_checks_everything_below_and_unpinning_frees_it() {
+    let mut world = chain();
+    world.run(Op::Pin(0, Level::L4));
+    world.check();
+    assert_eq!(
+        world.machine.pages[3].ty.load().live_table(),
+        Some(Level::L1)
+    );
+    assert!(world.machine.peek(0, 256).is_present());
+    world.run(Op::Unpin(0));
+    world.run(Op::Drain);
+    world.check();
+    assert!((0..5).all(|f| world.machine.pages[f].ty.load().is_idle()));
+}
+
+#[test]
+fn a_tree_with_a_writable_alias_of_one_of_its_tables_is_refused() {
+    for table in 0..4 {
+        let mut world = chain();
+        world.machine.poke(3, 0, pte(table, 3).get());
+        let refused = world.retry(1, |s| s.pin(Mfn::new(0), Level::L4));
+        assert_eq!(
+            refused,
+            Err(TableError::Refused(Refusal::Type(
+                Mfn::new(table),
+                TypeError::Busy
+            )))
+        );
+        world.run(Op::Drain);
+        world.check();
+        world.tear_down();
+    }
+}
+
+#[test]
+fn a_table_that_points_at_itself_is_refused_at_every_level() {
+    for level in [Level::L2, Level::L3, Level::L4] {
+        let mut world = World::new(10_000);
+        world.machine.poke(0, 0, pte(0, 7).get());
+        assert!(world.retry(1, |s| s.pin(Mfn::new(0), level)).is_err());
+        world.run(Op::Drain);
+        world.check();
+    }
+}
+
+#[test]
+fn the_cores_slots_cannot_be_written() {
+    let mut world = chain();
+    world.run(Op::Pin(0, Level::L4));
+    for index in [256, 263, 271] {
+        let refused = world.retry(1, |s| {
+            s.update(slot(0, index), pte(1, 7), GUEST, Bits::AsGiven)
+        });
+        assert_eq!(refused, Err(TableError::Refused(Refusal::CoreSlot)));
+    }
+}
+
+#[test]
+fn a_superpage_is_refused_by_update_and_by_validation() {
+    let mut world = chain();
+    world.run(Op::Pin(0, Level::L4));
+    let refused = world.retry(1, |s| {
+        s.update(slot(2, 0), pte(5, 0x87), GUEST, Bits::AsGiven)
+    });
+    assert!(matches!(
+        refused,
+        Err(TableError::Refused(Refusal::Bits(Level::L2, _)))
+    ));
+    // The same frame, only the flag changes.
+    let refused = world.retry(1, |s| {
+        s.update(slot(2, 1), pte(3, 0x87), GUEST, Bits::AsGiven)
+    });
+    assert!(refused.is_err());
+    world.check();
+}
+
+#[test]
+fn an_entry_of_an_untyped_page_is_a_plain_write() {
+    let mut world = World::new(1_000);
+    let garbage = pte(0x3fff_ffff, 0x1ff);
+    world
+        .retry(1, |s| s.update(slot(5, 7), garbage, GUEST, Bits::AsGiven))
+        .unwrap();
+    assert_eq!(world.machine.peek(5, 7), garbage);
+    world.check();
+}
+
+#[test]
+fn a_page_that_was_writable_is_flushed_when_it_becomes_a_table() {
+    let mut world = chain();
+    world.run(Op::Pin(0, Level::L4));
+    let before = world.machine.flushes.get();
+    // Frame 4 was mapped writable; now it is not, and becomes an L1.
+    world.run(Op::Update(3, 1, pte(4, 1), false));
+    world.run(Op::Pin(4, Level::L1));
+    assert_eq!(world.machine.flushes.get(), before + 1);
+    // And back again: its stale entries may be cached.
+    world.run(Op::Unpin(4));
+    world.run(Op::Drain);
+    world.run(Op::Update(3, 1, pte(4, 3), false));
+    assert_eq!(world.machine.flushes.get(), before + 2);
+    world.check();
+}
+
+#[test]
+fn a_guest_frame_beyond_memory_or_of_a_device_is_refused() {
+    let mut world = chain();
+    world.run(Op::Pin(0, Level::L4));
+    for frame in [FRAMES, 0x1000, 0xff_ffff_ffff] {
+        let refused = world.retry(1, |s| {
+            s.update(slot(3, 9), pte(frame, 3), GUEST, Bits::AsGiven)
+        });
+        assert_eq!(
+            refused,
+            Err(TableError::Refused(Refusal::Device(Mfn::new(frame))))
+        );
+    }
+    world.host_update(9, pte(0x1000, 3 | 0x18), HOST);
+    assert_eq!(world.machine.peek(HOST_L1, 9).frame(), Mfn::new(0x1000));
+    world.check();
+}
+
+#[test]
+fn a_page_given_up_while_mapped_is_freed_with_the_last_mapping() {
+    let mut world = chain();
+    world.run(Op::Pin(0, Level::L4));
+    world.run(Op::ForeignMap(0, 4, true));
+    world.run(Op::GiveUp(4));
+    world.run(Op::Update(3, 1, Pte::EMPTY, false));
+    assert!(world.machine.released.borrow().is_empty());
+    world.run(Op::ForeignUnmap(0));
+    assert!(world.machine.released.borrow().contains(&4));
+}
