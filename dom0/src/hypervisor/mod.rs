@@ -7,7 +7,7 @@
 use alloc::{boxed::Box, string::String, vec::Vec};
 
 use guest_abi::{
-    DomId, Errno, Mfn, Port, VcpuId,
+    DomId, Errno, Mfn, Port, VcpuId, Virq,
     domctl::{CreateDomain, DomainInfo, VcpuState},
     mmu::MmuextCommand,
     sched::ShutdownReason,
@@ -70,6 +70,12 @@ pub trait ForeignMemory {
 
     /// Fills bytes with zeros. Panics beyond the end.
     fn zero(&self, offset: usize, len: usize);
+
+    /// Reads an aligned word in one access: the other side may be writing it.
+    fn load_u32(&self, offset: usize) -> u32;
+
+    /// Writes an aligned word in one access: the other side may be reading it.
+    fn store_u32(&self, offset: usize, value: u32);
 }
 
 /// What the toolstack asks of the hypervisor.
@@ -154,6 +160,9 @@ pub trait Hypervisor {
 
     /// Binds a port of dom0's own to one that a domain opened for it.
     fn bind_interdomain(&self, domain: DomId, remote: Port) -> Result<Port, Errno>;
+
+    /// Binds a port of dom0's own to an interrupt of the hypervisor's.
+    fn bind_virq(&self, virq: Virq) -> Result<Port, Errno>;
 
     /// Sends an event through a port of dom0's own.
     fn notify(&self, port: Port);
