@@ -1,0 +1,10 @@
+//! Whole systems in QEMU: real boots of real guests, asserting on what a user sees.
+//!
+//! Each scenario ends with `Host::assert_clean`: the invariant sweep and the leak check.
+#![forbid(unsafe_code)]
+
+mod bad_input;
+mod crashes;
+mod debian;
+mod lifecycle;
+mod many;
