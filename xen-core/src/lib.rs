@@ -12,9 +12,12 @@
 
 extern crate alloc;
 
-#[expect(
-    unsafe_code,
-    reason = "the unsafe floor: instructions, raw memory, registers"
+#[cfg_attr(
+    target_os = "none",
+    expect(
+        unsafe_code,
+        reason = "the unsafe floor: instructions, raw memory, registers"
+    )
 )]
 pub mod arch;
 pub mod boot;

@@ -1,29 +1,123 @@
 //! The machine's names over plain memory, for tests on a host.
+//!
+//! Only what shared code names; a test that needs more of a machine brings its own model.
+
+pub use percpu::this_cpu;
+
 /// Copies between the core and a guest.
 pub mod guest_memory {
-    use guest_abi::{errno::Errno, frame::GuestVirtAddr};
-    /// The guest could not have done this access itself.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub struct Fault;
-    impl From<Fault> for Errno {
-        fn from(_: Fault) -> Self {
-            Self::EFAULT
-        }
-    }
-    /// Copies in.
+    pub use crate::arch::fault::Fault;
+    use guest_abi::frame::GuestVirtAddr;
+
+    /// There is no guest.
+    ///
+    /// # Errors
+    /// Always.
     pub fn copy_from_guest(_from: GuestVirtAddr, _into: &mut [u8]) -> Result<(), Fault> {
         Err(Fault)
     }
-    /// Copies out.
+
+    /// There is no guest.
+    ///
+    /// # Errors
+    /// Always.
     pub fn copy_to_guest(_to: GuestVirtAddr, _from: &[u8]) -> Result<(), Fault> {
         Err(Fault)
     }
 }
+
 /// The host's power switch.
 pub mod power {
     use guest_abi::sched::ShutdownReason;
-    /// Ends or reboots the host, for the reason that dom0 gave.
+
+    /// A test has no machine to switch off.
     pub fn host_shutdown(_reason: ShutdownReason) {}
+
+    /// There are no others.
+    pub fn stop_others() {}
+
+    /// Ends the test.
+    pub fn halt() -> ! {
+        panic!("the core halted")
+    }
 }
-/// Serves other CPUs' requests.
+
+/// CPUs.
+pub mod percpu {
+    use crate::cpu::{CpuId, CpuMask};
+
+    /// Tests run on the boot CPU.
+    pub fn this_cpu() -> CpuId {
+        CpuId::BOOT
+    }
+
+    /// Just the boot CPU.
+    pub fn online() -> CpuMask {
+        CpuMask::only(CpuId::BOOT)
+    }
+}
+
+/// The time.
+pub mod clock {
+    use crate::time::scale::TimeScale;
+
+    /// Time stands still.
+    pub fn now() -> u64 {
+        0
+    }
+
+    /// A counter of nanoseconds.
+    pub fn scale() -> TimeScale {
+        TimeScale::new(1_000_000_000, 0)
+    }
+
+    /// The counter's frequency.
+    pub fn tsc_hz() -> u64 {
+        1_000_000_000
+    }
+
+    /// 1970.
+    pub fn wall_clock_base() -> u64 {
+        0
+    }
+}
+
+/// The serial port.
+pub mod serial {
+    /// Nobody listens.
+    pub fn write(_bytes: &[u8]) {}
+
+    /// Nobody types.
+    pub fn read(_into: &mut [u8]) -> usize {
+        0
+    }
+}
+
+/// The core's image.
+pub mod image {
+    /// There is none.
+    pub fn start() -> u64 {
+        0
+    }
+
+    /// There is none.
+    pub fn symbols() -> Option<&'static [u8]> {
+        None
+    }
+}
+
+/// Following frame pointers.
+pub mod backtrace {
+    /// None is known.
+    pub fn frame() -> u64 {
+        0
+    }
+
+    /// Nobody called.
+    pub fn callers(_frame: u64) -> impl Iterator<Item = u64> {
+        core::iter::empty()
+    }
+}
+
+/// Serves other CPUs' requests: there are none.
 pub fn poll() {}

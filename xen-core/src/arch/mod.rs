@@ -1,9 +1,14 @@
 //! The unsafe floor: the machine, or a fake of it for tests on a host.
+
+pub mod fault;
+pub mod layout;
+
 #[cfg(not(target_os = "none"))]
 mod fake;
 #[cfg(target_os = "none")]
 mod x86_64;
+
 #[cfg(not(target_os = "none"))]
-pub use fake::{guest_memory, poll, power};
+pub use self::fake::*;
 #[cfg(target_os = "none")]
-pub use x86_64::{guest_memory, poll, power};
+pub use self::x86_64::*;

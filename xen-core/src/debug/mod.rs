@@ -1,1 +1,6 @@
-//! Log, backtrace, sweep (placeholder of the skeleton; owners: boot, mm).
+//! Seeing what the core does: its log, and what it says when it dies.
+
+pub mod backtrace;
+pub mod log;
+pub mod ring;
+pub mod symbols;

@@ -20,3 +20,7 @@ impl VcpuEvents {
 }
 /// Sends a global VIRQ.
 pub fn send_global_virq(_domain: &crate::domain::Domain, _virq: Virq) {}
+/// A physical interrupt has arrived.
+pub fn set_pirq_pending(_pirq: u32) {}
+/// Bytes wait at the serial port: tells the privileged domain (`VIRQ_CONSOLE`).
+pub fn on_console_input() {}

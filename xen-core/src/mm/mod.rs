@@ -19,3 +19,9 @@ impl DomainMemory {
 pub fn alloc_xenheap_page(_owner: DomId) -> Result<Mfn, Errno> {
     Err(Errno::ENOMEM)
 }
+/// 2^`order` contiguous frames for the core itself.
+pub fn alloc_core_frames(_order: u32) -> Option<Mfn> {
+    None
+}
+/// Gives frames of the core back.
+pub fn free_core_frames(_first: Mfn, _order: u32) {}

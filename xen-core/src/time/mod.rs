@@ -1,1 +1,3 @@
-//! Time (placeholder of the skeleton; owner: sched).
+//! Time.
+pub mod calendar;
+pub mod scale;

@@ -1,29 +1,41 @@
-//! The machine (placeholder of the skeleton; owners: boot, traps).
-/// Copies between the core and a guest.
-pub mod guest_memory {
-    use guest_abi::{errno::Errno, frame::GuestVirtAddr};
-    /// The guest could not have done this access itself.
-    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-    pub struct Fault;
-    impl From<Fault> for Errno {
-        fn from(_: Fault) -> Self {
-            Self::EFAULT
-        }
-    }
-    /// Copies in.
-    pub fn copy_from_guest(_from: GuestVirtAddr, _into: &mut [u8]) -> Result<(), Fault> {
-        Err(Fault)
-    }
-    /// Copies out.
-    pub fn copy_to_guest(_to: GuestVirtAddr, _from: &[u8]) -> Result<(), Fault> {
-        Err(Fault)
-    }
+//! The machine.
+//!
+//! Start-up runs through [`start`]: loader → `boot.S` → `boot_start` → the boot CPU's own stack →
+//! `boot_on_stack`, which sets up everything below and ends in the first domain.
+
+pub mod apic;
+pub mod backtrace;
+pub mod clock;
+pub mod direct_map;
+mod early_trap;
+pub mod frames;
+pub mod gdt;
+pub mod guest_memory;
+mod heap;
+mod idt;
+pub mod image;
+pub mod io;
+pub mod ioapic;
+pub mod irq;
+pub mod m2p;
+pub mod msi;
+pub mod paging;
+pub mod percpu;
+mod pit;
+pub mod power;
+mod rtc;
+pub mod serial;
+mod smp;
+mod start;
+pub mod timer;
+pub mod tlb;
+pub mod vectors;
+pub mod windows;
+
+pub use percpu::this_cpu;
+pub use tlb::poll;
+
+/// The CPU's answer to CPUID.
+pub fn cpuid(leaf: u32, subleaf: u32) -> core::arch::x86_64::CpuidResult {
+    core::arch::x86_64::__cpuid_count(leaf, subleaf)
 }
-/// The host's power switch.
-pub mod power {
-    use guest_abi::sched::ShutdownReason;
-    /// Ends or reboots the host, for the reason that dom0 gave.
-    pub fn host_shutdown(_reason: ShutdownReason) {}
-}
-/// Serves other CPUs' requests.
-pub fn poll() {}

@@ -164,12 +164,10 @@ impl World {
                     });
                 }
             }
-            Op::Drain => {
-                drop(
-                    self.machine
-                        .with(GUEST, &mut self.guest, self.budget, |s| s.drain()),
-                )
-            }
+            Op::Drain => drop(
+                self.machine
+                    .with(GUEST, &mut self.guest, self.budget, |s| s.drain()),
+            ),
             Op::Poke(f, i, entry) => self.poke(f, i, entry),
         }
     }

@@ -1,0 +1,143 @@
+//! What each CPU has to itself: a stack region with guard pages, and [`CpuInfo`] at its top.
+//!
+//! ```text
+//!  page  0   guard
+//!        1   #DF stack (IST 1)
+//!        2   guard
+//!        3   NMI stack (IST 2)
+//!        4   guard
+//!        5   #MC stack (IST 3)
+//!        6   guard
+//!        7…  main stack, 36 KiB; its last bytes are CpuInfo
+//! ```
+//!
+//! A region is 64 KiB, aligned to its size, so any main-stack pointer rounds up to its CPU's
+//! [`CpuInfo`]. The record starts with the registers of the guest that was interrupted: RSP0 of the
+//! task-state segment points into it, and the CPU pushes the frame right where the fields are.
+
+use core::arch::asm;
+use core::mem::offset_of;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use guest_abi::vcpu::CpuUserRegs;
+
+use crate::arch::layout::{STACK_REGION, STACKS_BASE};
+use crate::cpu::{AtomicCpuMask, CpuId, CpuMask, MAX_CPUS};
+
+/// Offsets in the region of the ends of the #DF, NMI and #MC stacks, IST 1 to 3.
+pub(super) const IST_ENDS: [u64; 3] = [0x2000, 0x4000, 0x6000];
+/// The pages of a region that are mapped.
+pub(super) const MAPPED_PAGES: [u64; 12] = [1, 3, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+
+/// The record at the top of a CPU's stack region. Assembly knows its layout.
+#[repr(C)]
+#[derive(Debug)]
+pub struct CpuInfo {
+    /// The interrupted guest's registers; the hardware frame lands in `rip` to `ss`.
+    pub regs: CpuUserRegs,
+    /// The CPU's number.
+    pub cpu: AtomicU32,
+    /// Work to do before the guest goes on (`SOFTIRQ_*`).
+    pub softirqs: AtomicU32,
+    /// Address of the `EntryState` of the vCPU that runs here, 0 for none.
+    pub entry_state: AtomicU64,
+    /// For the entry stubs.
+    pub scratch: AtomicU64,
+    /// For the entry stubs.
+    pub scratch2: AtomicU64,
+}
+
+// The hardware aligns RSP0 to 16 bytes before it pushes: `es`, the field behind the frame, must
+// be aligned in a record that ends at a 64 KiB boundary.
+const _: () = assert!((size_of::<CpuInfo>() - offset_of!(CpuUserRegs, es)) % 16 == 0);
+const _: () = assert!(offset_of!(CpuInfo, regs) == 0);
+
+/// A timer may have expired.
+pub const SOFTIRQ_TIMER: u32 = 1 << 0;
+/// Another vCPU may be due.
+pub const SOFTIRQ_SCHEDULE: u32 = 1 << 1;
+
+static ONLINE: AtomicCpuMask = AtomicCpuMask::new();
+static APIC_IDS: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(0) }; MAX_CPUS];
+
+/// The CPU this runs on.
+pub fn this_cpu() -> CpuId {
+    CpuId::try_new(cpu_info().cpu.load(Ordering::Relaxed) as usize).unwrap_or(CpuId::BOOT)
+}
+
+/// This CPU's record, but for the registers (which entry and exit own).
+pub fn cpu_info() -> &'static CpuInfo {
+    let stack: u64;
+    // SAFETY: only reads the stack pointer.
+    unsafe { asm!("mov {}, rsp", out(reg) stack, options(nomem, nostack, preserves_flags)) };
+    // SAFETY: all of the core runs on stacks of a region (the boot stack is left before anything
+    // asks), whose record is there from before its first use to the end.
+    unsafe { &*info_pointer(stack & !(STACK_REGION - 1)) }
+}
+
+/// The record of the region that starts at `region`.
+const fn info_pointer(region: u64) -> *mut CpuInfo {
+    info_address(region) as *mut CpuInfo
+}
+
+const fn info_address(region: u64) -> u64 {
+    region + STACK_REGION - size_of::<CpuInfo>() as u64
+}
+
+/// Where a CPU's region starts.
+pub const fn region(cpu: CpuId) -> u64 {
+    STACKS_BASE + cpu.index() as u64 * STACK_REGION
+}
+
+/// Where the hardware is to push frames of interrupts from the guest.
+pub const fn interrupt_stack(cpu: CpuId) -> u64 {
+    info_address(region(cpu)) + offset_of!(CpuUserRegs, es) as u64
+}
+
+/// Where the core's own stack of a CPU starts (grows down from): below [`CpuInfo`].
+pub const fn stack_top(cpu: CpuId) -> u64 {
+    info_address(region(cpu)) & !15
+}
+
+/// Asks a CPU to look at `softirqs` before it goes back to a guest; a remote one needs a kick, too.
+pub fn raise(cpu: CpuId, softirqs: u32) {
+    // SAFETY: a CPU is only named once its region is mapped.
+    let info = unsafe { &*info_pointer(region(cpu)) };
+    info.softirqs.fetch_or(softirqs, Ordering::AcqRel);
+}
+
+/// Takes this CPU's pending work.
+pub fn take_softirqs() -> u32 {
+    let softirqs = &cpu_info().softirqs;
+    match softirqs.load(Ordering::Acquire) {
+        0 => 0,
+        _ => softirqs.swap(0, Ordering::AcqRel),
+    }
+}
+
+/// The CPUs that are up.
+pub fn online() -> CpuMask {
+    ONLINE.load()
+}
+
+/// The local APIC's id of a CPU.
+pub fn apic_id(cpu: CpuId) -> u32 {
+    APIC_IDS[cpu.index()].load(Ordering::Relaxed)
+}
+
+/// Records the local APIC's id of a CPU.
+pub(super) fn set_apic_id(cpu: CpuId, id: u32) {
+    APIC_IDS[cpu.index()].store(id, Ordering::Relaxed);
+}
+
+/// This CPU can be sent requests from now on.
+pub(super) fn set_online(cpu: CpuId) {
+    ONLINE.insert(cpu);
+}
+
+/// Puts the CPU's number into its fresh (zeroed) region.
+pub(super) fn name_region(cpu: CpuId) {
+    // SAFETY: the region was just mapped; the record's fields are atomics, zero is valid.
+    let info = unsafe { &*info_pointer(region(cpu)) };
+    info.cpu.store(cpu.index() as u32, Ordering::Relaxed);
+}
