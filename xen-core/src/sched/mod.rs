@@ -1,5 +1,20 @@
-//! Scheduling (placeholder of the skeleton; owner: sched).
+//! Who runs next, on which CPU, and for how long.
+//!
+//! The pure parts know neither hardware nor vCPUs and take the time as an argument: [`fair`] turns
+//! run time into virtual time, [`runqueue`] orders those who wait, [`placement`] picks a CPU for a
+//! waker, [`runstate`] keeps the books, [`timer`] orders deadlines.
+
+pub mod fair;
+pub mod placement;
+pub mod runqueue;
+pub mod runstate;
+pub mod timer;
+
+#[cfg(test)]
+mod simulation;
+
 use guest_abi::ids::VcpuId;
+
 /// A domain's weight and cap.
 #[derive(Debug)]
 pub struct DomainSched {}
