@@ -10,3 +10,4 @@ extern crate alloc;
 pub mod executor;
 pub mod hypervisor;
 pub mod io;
+pub mod mgmt;
