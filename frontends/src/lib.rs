@@ -1,2 +1,38 @@
-//! Placeholder of the first commit.
+//! What a guest kernel links to run on Radon or Xen.
+//!
+//! Written for people who port kernels: each module is one service of the
+//! hypervisor or of dom0, seen from the guest. A kernel names its main function
+//! with [`entry!`] and links with `guest.ld`; the small kernels under
+//! `tests/guests` show how.
+//!
+//! - [`start`], [`traps`], [`smp`], [`user`]: start of day, exceptions, CPUs.
+//! - [`memory`], [`window`]: own pages and foreign ones.
+//! - [`events`], [`time`], [`sched`]: being woken, and waiting.
+//! - [`console`], [`xenbus`], [`grants`]: talking to other domains.
 #![cfg_attr(not(test), no_std)]
+#![deny(unsafe_code)]
+#![cfg_attr(
+    not(target_os = "none"),
+    allow(
+        dead_code,
+        reason = "start of day, which uses it, is for bare metal only"
+    )
+)]
+
+extern crate alloc;
+
+#[expect(unsafe_code, reason = "the floor: entry, traps, memory, hypercalls")]
+pub mod arch;
+pub mod console;
+pub mod events;
+pub mod grants;
+pub mod sched;
+pub mod start;
+pub mod time;
+pub mod traps;
+pub mod xenbus;
+
+pub use arch::{memory, window};
+#[cfg(target_os = "none")]
+pub use arch::{smp, user};
+pub use guest_abi;
