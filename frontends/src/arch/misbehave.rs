@@ -2,9 +2,9 @@
 
 use core::arch::asm;
 
-use guest_abi::{Hypercall, call};
+use guest_abi::{Hypercall, PAGE_SIZE, call, mmu::Pte};
 
-use super::bytes::pointer;
+use super::{bytes::pointer, hypercall, memory};
 
 /// Reads memory that nobody has mapped.
 pub fn touch_unmapped() {
@@ -16,6 +16,48 @@ pub fn touch_unmapped() {
 pub fn forget_handlers() {
     // SAFETY: a null table clears the handlers; it breaks this domain only.
     let _ = unsafe { call::call(Hypercall::SetTrapTable, [0]) };
+}
+
+/// Unmaps the kernel's image from its end downward, the running code at last.
+pub fn unmap_image() {
+    let mut address = memory::VIRT_BASE + (16 << 20);
+    while address > memory::VIRT_BASE {
+        address -= PAGE_SIZE as u64;
+        // SAFETY: none: the code and stack in use go away, which is what it is for.
+        let _ = unsafe { hypercall::update_va_mapping(address, Pte::EMPTY) };
+    }
+}
+
+/// Passes pointers that lead nowhere, into the hypervisor, or around the end of
+/// the address space, to every hypercall that takes one first or second.
+pub fn pass_wild_pointers() {
+    const WILD: [u64; 6] = [
+        1,
+        0xdead_0000,
+        0x8000_0000_0000_0000,
+        0xffff_8000_0000_0000,
+        0xffff_8300_0000_0000,
+        u64::MAX - 7,
+    ];
+    // These do not come back, by design.
+    let returns = |call: &Hypercall| {
+        !matches!(
+            call,
+            Hypercall::Iret
+                | Hypercall::StackSwitch
+                | Hypercall::SchedOp
+                | Hypercall::SchedOpCompat
+                | Hypercall::VcpuOp
+        )
+    };
+    for &hypercall in Hypercall::ALL.iter().filter(|call| returns(call)) {
+        for pointer in WILD {
+            // SAFETY: none: whatever the hypervisor makes of it may hit this domain.
+            let _ = unsafe { call::raw(hypercall, [pointer, 1, pointer, pointer, 0]) };
+            // SAFETY: as above.
+            let _ = unsafe { call::raw(hypercall, [1, pointer, pointer, pointer, 0]) };
+        }
+    }
 }
 
 /// Faults where no exception frame can be pushed.

@@ -6,19 +6,23 @@ use frontends::{
 
 /// Dies as told.
 pub(crate) fn main(start: &'static StartOfDay) -> ! {
-    let way = start.arguments().first().copied().unwrap_or("order");
+    let way = start.arguments().first().copied().unwrap_or("shutdown");
     println!("about to {way}");
     match way {
         "panic" => panic!("as told"),
-        "fault" => misbehave::touch_unmapped(),
-        "unhandled" => {
+        "fault" => {
             misbehave::forget_handlers();
             misbehave::touch_unmapped();
         }
         "stack" => misbehave::fault_without_stack(),
-        "loop" => loop {
-            core::hint::spin_loop();
-        },
+        "tables" => misbehave::unmap_image(),
+        "pointers" => misbehave::pass_wild_pointers(),
+        "spin" => {
+            println!("spinning");
+            loop {
+                core::hint::spin_loop();
+            }
+        }
         _ => {}
     }
     sched::shutdown(ShutdownReason::Crash)

@@ -3,12 +3,13 @@
 //! Checks that a crash takes only its own domain. Prints `about to <way>` first;
 //! the ways are:
 //!
-//! - `order` (without any): asks for a shutdown with the reason *crash*;
+//! - `shutdown` (without any): asks for a shutdown with the reason *crash*;
 //! - `panic`: the same after a Rust panic;
-//! - `fault`: touches unmapped memory, with a handler that panics;
-//! - `unhandled`: the same without any exception handler, which is fatal;
+//! - `fault`: touches unmapped memory without an exception handler;
 //! - `stack`: runs with a stack pointer on which no frame can be pushed;
-//! - `loop`: never ends and never answers, with upcalls masked.
+//! - `tables`: unmaps its own image, the running code included;
+//! - `pointers`: hands wild pointers to hypercalls, then asks to be crashed;
+//! - `spin`: prints `spinning`, then loops for ever with upcalls masked.
 #![cfg_attr(target_os = "none", no_std)]
 #![cfg_attr(target_os = "none", no_main)]
 

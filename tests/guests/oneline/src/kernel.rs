@@ -4,6 +4,6 @@ use frontends::{guest_abi::sched::ShutdownReason, println, sched, start::StartOf
 
 /// Prints and dies.
 pub(crate) fn main(_start: &'static StartOfDay) -> ! {
-    println!("one line and gone");
+    println!("last words");
     sched::shutdown(ShutdownReason::Poweroff)
 }

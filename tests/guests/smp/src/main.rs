@@ -2,7 +2,7 @@
 //!
 //! Checks that a second virtual CPU starts, that both wake each other by events,
 //! that user code reaches the kernel by system call, exception and event, and
-//! that registers survive each way. Verdict line: `smp: pass` or `smp: FAIL …`.
+//! that registers survive each way. Verdict line: `verdict: ok` or `verdict: failed: …`.
 #![cfg_attr(target_os = "none", no_std)]
 #![cfg_attr(target_os = "none", no_main)]
 
