@@ -12,12 +12,9 @@
 
 extern crate alloc;
 
-#[cfg_attr(
-    target_os = "none",
-    expect(
-        unsafe_code,
-        reason = "the unsafe floor: instructions, raw memory, registers"
-    )
+#[expect(
+    unsafe_code,
+    reason = "the unsafe floor: instructions, raw memory, registers"
 )]
 pub mod arch;
 pub mod boot;

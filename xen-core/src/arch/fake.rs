@@ -121,3 +121,14 @@ pub mod backtrace {
 
 /// Serves other CPUs' requests: there are none.
 pub fn poll() {}
+/// The bytes of a frame: memory of the test's own, zeroed at first use and never freed.
+pub(super) fn frame_address(mfn: guest_abi::frame::Mfn) -> *mut u8 {
+    use std::collections::BTreeMap;
+    use std::sync::{Mutex, PoisonError, atomic::AtomicU64};
+    static FRAMES: Mutex<BTreeMap<u64, &'static [AtomicU64; 512]>> = Mutex::new(BTreeMap::new());
+    let mut frames = FRAMES.lock().unwrap_or_else(PoisonError::into_inner);
+    let frame = frames
+        .entry(mfn.get())
+        .or_insert_with(|| Box::leak(Box::new([const { AtomicU64::new(0) }; 512])));
+    frame.as_ptr().cast_mut().cast()
+}

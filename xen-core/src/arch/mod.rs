@@ -2,6 +2,7 @@
 
 pub mod fault;
 pub mod layout;
+pub mod shared_page;
 
 #[cfg(not(target_os = "none"))]
 mod fake;
@@ -12,3 +13,8 @@ mod x86_64;
 pub use self::fake::*;
 #[cfg(target_os = "none")]
 pub use self::x86_64::*;
+
+#[cfg(not(target_os = "none"))]
+use self::fake::frame_address;
+#[cfg(target_os = "none")]
+use self::x86_64::frame_address;

@@ -89,12 +89,12 @@ impl Domain {
     /// # Errors
     /// `ENOMEM` when the core has no room for it.
     pub fn create(config: &Config) -> Result<DomainRef, Errno> {
+        let shared_info = SharedInfoPage::create(config.id)?;
         let mut vcpus = alloc::vec::Vec::new();
         vcpus
             .try_reserve_exact(config.max_vcpus as usize)
             .map_err(|_| Errno::ENOMEM)?;
-        vcpus.extend((0..config.max_vcpus).map(|id| Vcpu::new(VcpuId::new(id))));
-        let shared_info = SharedInfoPage::create(config.id)?;
+        vcpus.extend((0..config.max_vcpus).map(|id| Vcpu::new(VcpuId::new(id), shared_info.mfn())));
         let domain = Arc::new(Self {
             id: config.id,
             privileged: config.privileged,

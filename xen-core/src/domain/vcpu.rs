@@ -4,6 +4,7 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::ops::Deref;
 
+use guest_abi::frame::Mfn;
 use guest_abi::ids::VcpuId;
 
 use super::{Domain, DomainRef};
@@ -29,13 +30,13 @@ pub struct Vcpu {
 }
 
 impl Vcpu {
-    /// A vCPU that is down.
-    pub(super) fn new(id: VcpuId) -> Self {
+    /// A vCPU that is down, of the domain with this `shared_info` frame.
+    pub(super) fn new(id: VcpuId, shared_info: Mfn) -> Self {
         Self {
             id,
             entry: EntryState::new(),
             context: SpinLock::new(VcpuContext::new()),
-            events: VcpuEvents::new(id),
+            events: VcpuEvents::new(id, shared_info),
             sched: VcpuSched::new(id),
         }
     }

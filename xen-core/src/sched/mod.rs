@@ -35,3 +35,5 @@ impl VcpuSched {
 }
 /// Takes all vCPUs of a domain off the CPUs for good.
 pub fn stop_domain(_domain: &crate::domain::Domain) {}
+/// Unblocks a vCPU, or makes it look at its events if it runs.
+pub fn wake(_vcpu: &crate::domain::VcpuRef) {}

@@ -359,7 +359,11 @@ pub fn fetch<'b>(machine: &impl Machine, rip: u64, into: &'b mut [u8; MAX_LENGTH
     }
     let in_page = (guest_abi::PAGE_SIZE - at.page_offset()).min(MAX_LENGTH);
     let part = into.get_mut(..in_page).unwrap_or(&mut []);
-    if machine.read(at, part).is_ok() { part } else { &[] }
+    if machine.read(at, part).is_ok() {
+        part
+    } else {
+        &[]
+    }
 }
 
 fn retired(done: bool) -> Outcome {

@@ -39,3 +39,8 @@ pub use tlb::poll;
 pub fn cpuid(leaf: u32, subleaf: u32) -> core::arch::x86_64::CpuidResult {
     core::arch::x86_64::__cpuid_count(leaf, subleaf)
 }
+
+/// Where the direct map shows a frame of RAM.
+pub(super) fn frame_address(mfn: guest_abi::frame::Mfn) -> *mut u8 {
+    direct_map::pointer(mfn.to_maddr())
+}
