@@ -1,6 +1,7 @@
 //! The unsafe floor: the machine, or a fake of it for tests on a host.
 
 pub mod fault;
+pub mod heap;
 pub mod layout;
 pub mod shared_page;
 

@@ -8,7 +8,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use x86_64::registers::model_specific::Msr;
 
 use super::paging::{self, bits};
-use super::{percpu, vectors};
+use super::{low_half, percpu, vectors};
 use crate::arch::layout::DEVICES_BASE;
 use crate::cpu::{CpuId, MAX_CPUS};
 
@@ -104,7 +104,7 @@ pub fn send(cpu: CpuId, vector: u8) {
     command(percpu::apic_id(cpu), ASSERT | u32::from(vector));
 }
 
-/// Interrupts another CPU's idle or guest, so that it looks at its softirqs.
+/// Interrupts another CPU's idle or guest, so that it looks at what it has to do.
 pub fn kick(cpu: CpuId) {
     send(cpu, vectors::KICK);
 }
@@ -159,7 +159,7 @@ fn read(register: u32) -> u32 {
     if is_x2() {
         // SAFETY: a register that exists in x2APIC mode; reading has no effect on memory.
         let value = unsafe { Msr::new(X2_MSRS + register).read() };
-        return value as u32;
+        return low_half(value);
     }
     // SAFETY: the page is mapped (see `find`), registers are 16 bytes apart.
     unsafe { pointer(register).read_volatile() }

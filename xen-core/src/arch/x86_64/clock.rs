@@ -2,13 +2,13 @@
 //!
 //! [`now`] uses the scaling that guests are given for theirs, so both agree to the nanosecond.
 
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicI8, AtomicU32, AtomicU64, Ordering};
 
 use super::pit;
 use crate::time::scale::TimeScale;
 
 static MUL: AtomicU32 = AtomicU32::new(0);
-static SHIFT: AtomicU32 = AtomicU32::new(0);
+static SHIFT: AtomicI8 = AtomicI8::new(0);
 static TSC_BASE: AtomicU64 = AtomicU64::new(0);
 static TSC_HZ: AtomicU64 = AtomicU64::new(0);
 static WALL_CLOCK: AtomicU64 = AtomicU64::new(0);
@@ -28,7 +28,7 @@ pub fn now() -> u64 {
 pub fn scale() -> TimeScale {
     TimeScale {
         mul: MUL.load(Ordering::Relaxed),
-        shift: SHIFT.load(Ordering::Relaxed).cast_signed() as i8,
+        shift: SHIFT.load(Ordering::Relaxed),
         tsc_base: TSC_BASE.load(Ordering::Relaxed),
     }
 }
@@ -49,7 +49,7 @@ pub(super) fn calibrate(tsc_base: u64, timer: impl Fn() -> u64) -> u64 {
     let measured = pit::measure(tsc, timer);
     let scale = TimeScale::new(measured.tsc_hz, tsc_base);
     TSC_BASE.store(tsc_base, Ordering::Relaxed);
-    SHIFT.store(i32::from(scale.shift).cast_unsigned(), Ordering::Relaxed);
+    SHIFT.store(scale.shift, Ordering::Relaxed);
     MUL.store(scale.mul, Ordering::Relaxed);
     TSC_HZ.store(measured.tsc_hz, Ordering::Relaxed);
     WALL_CLOCK.store(

@@ -4,6 +4,7 @@
 //! (which is what the loader's page tables reach). [`hand_over`] ends that time.
 
 use guest_abi::frame::{MachAddr, Mfn, PAGE_SIZE};
+use zerocopy::FromZeros;
 
 use super::direct_map;
 use crate::boot::memory_map::{FreeRange, MAX_REGIONS, MemoryMap};
@@ -29,8 +30,17 @@ pub(super) fn take(bytes: u64, align: u64) -> Option<MachAddr> {
         .map(MachAddr::new)
 }
 
+/// Memory of zeros for a table of `len` entries that the core keeps for good, before the hand-over.
+pub fn zeroed_table<T: FromZeros + Sync>(len: usize) -> Option<&'static [T]> {
+    let bytes = len.checked_mul(size_of::<T>())?.next_multiple_of(PAGE_SIZE);
+    let at = take(bytes as u64, PAGE_SIZE as u64)?;
+    direct_map::fill(at, bytes, 0);
+    // SAFETY: the memory is ours for good, aligned to a page, zeroed, and zeros are a valid `T`.
+    Some(unsafe { core::slice::from_raw_parts(direct_map::pointer(at).cast::<T>(), len) })
+}
+
 /// Ends the early time: what is still free.
-pub(super) fn hand_over() -> heapless::Vec<FreeRange, MAX_REGIONS> {
+pub fn hand_over() -> heapless::Vec<FreeRange, MAX_REGIONS> {
     let map = EARLY.lock().take().unwrap_or_default();
     map.free().iter().copied().collect()
 }

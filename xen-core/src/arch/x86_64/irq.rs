@@ -7,10 +7,10 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 
 use super::ioapic::{self, Wiring};
-use super::percpu::{self, SOFTIRQ_TIMER, this_cpu};
-use super::{apic, serial, tlb, vectors};
+use super::{apic, low_half, serial, tlb, vectors};
 use crate::cpu::CpuId;
 use crate::event;
+use crate::sched;
 use crate::sync::SpinLock;
 
 /// What a vector stands for, 0 for nothing: the physical interrupt's number in the lower half,
@@ -77,14 +77,13 @@ pub(super) fn bind_serial() {
     }
 }
 
-/// Deals with an external interrupt. Called once for each, with interrupts off; work for later is
-/// left in the CPU's softirqs.
+/// Deals with an external interrupt. Called once for each, with interrupts off.
 pub fn dispatch(vector: u8) {
     match vector {
         vectors::SPURIOUS => return,
         vectors::KICK => {}
         vectors::FLUSH => tlb::poll(),
-        vectors::TIMER => percpu::raise(this_cpu(), SOFTIRQ_TIMER),
+        vectors::TIMER => sched::timer_interrupt(),
         vectors::SERIAL => {
             if serial::on_interrupt() {
                 event::on_console_input();
@@ -106,14 +105,14 @@ fn device(vector: u8) {
     apic::end_of_interrupt();
     if source & USED != 0 {
         // The lower half is the number it was bound with.
-        event::set_pirq_pending((source & 0xffff_ffff) as u32);
+        event::set_pirq_pending(low_half(source));
     } else {
         log::debug!("interrupt {vector:#x} stands for nothing");
     }
 }
 
 fn pin(source: u64) -> Option<u32> {
-    (source & PIN != 0).then_some((source >> GSI_SHIFT & GSI_MASK) as u32)
+    (source & PIN != 0).then_some(low_half(source >> GSI_SHIFT & GSI_MASK))
 }
 
 fn allocate(source: u64) -> Option<u8> {

@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 
 use guest_abi::frame::{MachAddr, Mfn, Pfn};
 
-use super::paging::{self, LARGE_PAGE, bits};
+use super::paging::{self, LARGE_PAGE, LARGE_STEP, bits};
 use super::{direct_map, frames};
 use crate::arch::layout::M2P_BASE;
 
@@ -28,7 +28,7 @@ pub(super) fn create(frames: u64) -> bool {
     BASE.store(base.get(), Ordering::Relaxed);
     FRAMES.store(frames, Ordering::Relaxed);
     (0..bytes)
-        .step_by(LARGE_PAGE as usize)
+        .step_by(LARGE_STEP)
         .all(|offset| paging::map_large(M2P_BASE + offset, base.get() + offset, FLAGS))
 }
 

@@ -35,6 +35,18 @@ pub mod windows;
 pub use percpu::this_cpu;
 pub use tlb::poll;
 
+/// Sleeps until an interrupt has been served. Interrupts are off before and after.
+pub fn wait_for_interrupt() {
+    x86_64::instructions::interrupts::enable_and_hlt();
+    x86_64::instructions::interrupts::disable();
+}
+
+/// The lower half of a word.
+#[expect(clippy::cast_possible_truncation, reason = "the rest is not wanted")]
+const fn low_half(word: u64) -> u32 {
+    word as u32
+}
+
 /// The CPU's answer to CPUID.
 pub fn cpuid(leaf: u32, subleaf: u32) -> core::arch::x86_64::CpuidResult {
     core::arch::x86_64::__cpuid_count(leaf, subleaf)

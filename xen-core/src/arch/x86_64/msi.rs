@@ -4,7 +4,7 @@ use heapless::Vec;
 
 use super::irq::Bound;
 use super::paging::{self, bits};
-use super::percpu;
+use super::{low_half, percpu};
 use crate::arch::layout::DEVICES_BASE;
 use crate::sync::SpinLock;
 
@@ -41,7 +41,7 @@ pub fn write_entry(table: u64, index: u16, message: Message, masked: bool) -> bo
     let Some(entry) = map(table + ENTRY * u64::from(index)) else {
         return false;
     };
-    let [low, high] = [message.address as u32, (message.address >> 32) as u32];
+    let [low, high] = [low_half(message.address), low_half(message.address >> 32)];
     // While the entry changes, it stays masked.
     for (offset, value) in [
         (12, VECTOR_MASKED),

@@ -41,7 +41,9 @@ pub mod bits {
 }
 
 /// Bytes of a 2 MiB page.
-pub const LARGE_PAGE: u64 = 2 << 20;
+pub const LARGE_PAGE: u64 = LARGE_STEP as u64;
+/// The same, to step by.
+pub(super) const LARGE_STEP: usize = 2 << 20;
 
 static ROOT: AtomicU64 = AtomicU64::new(0);
 /// Held while tables are added to.

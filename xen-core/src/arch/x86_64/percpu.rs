@@ -17,7 +17,7 @@
 
 use core::arch::asm;
 use core::mem::offset_of;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use guest_abi::vcpu::CpuUserRegs;
 
@@ -36,9 +36,7 @@ pub struct CpuInfo {
     /// The interrupted guest's registers; the hardware frame lands in `rip` to `ss`.
     pub regs: CpuUserRegs,
     /// The CPU's number.
-    pub cpu: AtomicU32,
-    /// Work to do before the guest goes on (`SOFTIRQ_*`).
-    pub softirqs: AtomicU32,
+    pub cpu: AtomicUsize,
     /// Address of the `EntryState` of the vCPU that runs here, 0 for none.
     pub entry_state: AtomicU64,
     /// For the entry stubs.
@@ -49,20 +47,15 @@ pub struct CpuInfo {
 
 // The hardware aligns RSP0 to 16 bytes before it pushes: `es`, the field behind the frame, must
 // be aligned in a record that ends at a 64 KiB boundary.
-const _: () = assert!((size_of::<CpuInfo>() - offset_of!(CpuUserRegs, es)) % 16 == 0);
+const _: () = assert!((size_of::<CpuInfo>() - offset_of!(CpuUserRegs, es)).is_multiple_of(16));
 const _: () = assert!(offset_of!(CpuInfo, regs) == 0);
-
-/// A timer may have expired.
-pub const SOFTIRQ_TIMER: u32 = 1 << 0;
-/// Another vCPU may be due.
-pub const SOFTIRQ_SCHEDULE: u32 = 1 << 1;
 
 static ONLINE: AtomicCpuMask = AtomicCpuMask::new();
 static APIC_IDS: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(0) }; MAX_CPUS];
 
 /// The CPU this runs on.
 pub fn this_cpu() -> CpuId {
-    CpuId::try_new(cpu_info().cpu.load(Ordering::Relaxed) as usize).unwrap_or(CpuId::BOOT)
+    CpuId::try_new(cpu_info().cpu.load(Ordering::Relaxed)).unwrap_or(CpuId::BOOT)
 }
 
 /// This CPU's record, but for the registers (which entry and exit own).
@@ -99,22 +92,6 @@ pub const fn stack_top(cpu: CpuId) -> u64 {
     info_address(region(cpu)) & !15
 }
 
-/// Asks a CPU to look at `softirqs` before it goes back to a guest; a remote one needs a kick, too.
-pub fn raise(cpu: CpuId, softirqs: u32) {
-    // SAFETY: a CPU is only named once its region is mapped.
-    let info = unsafe { &*info_pointer(region(cpu)) };
-    info.softirqs.fetch_or(softirqs, Ordering::AcqRel);
-}
-
-/// Takes this CPU's pending work.
-pub fn take_softirqs() -> u32 {
-    let softirqs = &cpu_info().softirqs;
-    match softirqs.load(Ordering::Acquire) {
-        0 => 0,
-        _ => softirqs.swap(0, Ordering::AcqRel),
-    }
-}
-
 /// The CPUs that are up.
 pub fn online() -> CpuMask {
     ONLINE.load()
@@ -139,5 +116,5 @@ pub(super) fn set_online(cpu: CpuId) {
 pub(super) fn name_region(cpu: CpuId) {
     // SAFETY: the region was just mapped; the record's fields are atomics, zero is valid.
     let info = unsafe { &*info_pointer(region(cpu)) };
-    info.cpu.store(cpu.index() as u32, Ordering::Relaxed);
+    info.cpu.store(cpu.index(), Ordering::Relaxed);
 }

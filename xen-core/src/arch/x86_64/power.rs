@@ -3,12 +3,16 @@
 use guest_abi::sched::ShutdownReason;
 use x86_64::instructions::{hlt, interrupts};
 
+use core::sync::atomic::{AtomicBool, Ordering};
+
 use super::io::{inb, outb, outw};
 use super::{apic, percpu};
 use crate::boot::acpi::Power;
+use crate::debug::log::write_emergency;
 use crate::sync::Once;
 
 static SWITCH: Once<Power> = Once::new();
+static STOPPING: AtomicBool = AtomicBool::new(false);
 
 /// Bits of the PM1 control registers: sleep type from 10 on, and the trigger.
 const SLEEP_TYPE_SHIFT: u32 = 10;
@@ -31,7 +35,19 @@ pub fn halt() -> ! {
 
 /// Stops all other CPUs for good, whatever they do: they halt in the NMI handler.
 pub fn stop_others() {
+    STOPPING.store(true, Ordering::SeqCst);
     apic::send_nmi_to_others();
+}
+
+/// What an NMI means: another CPU stops the machine, or the hardware complains.
+pub fn on_nmi() {
+    if STOPPING.load(Ordering::SeqCst) {
+        halt();
+    }
+    write_emergency(format_args!(
+        "(RADON) NMI on CPU {} for no known reason\n",
+        percpu::this_cpu()
+    ));
 }
 
 /// Ends or reboots the host, for the reason that dom0 gave.

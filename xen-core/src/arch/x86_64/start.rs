@@ -8,15 +8,14 @@
 
 use core::arch::{asm, global_asm};
 
-use guest_abi::frame::MachAddr;
 use x86_64::registers::control::{Cr4, Cr4Flags};
 use x86_64::registers::model_specific::Msr;
 
 use super::direct_map::Physical;
-use super::paging::{LARGE_PAGE, bits};
+use super::paging::{LARGE_PAGE, LARGE_STEP, bits};
 use super::{
-    apic, clock, direct_map, frames, gdt, idt, image, ioapic, irq, m2p, paging, percpu, power,
-    serial, smp, timer, tlb,
+    apic, clock, frames, gdt, idt, image, ioapic, irq, m2p, paging, percpu, power, serial, smp,
+    timer, tlb,
 };
 use crate::arch::layout::{DIRECT_MAP_BASE, DIRECT_MAP_LIMIT};
 use crate::boot::memory_map::{Kind, MemoryMap, Region};
@@ -89,7 +88,7 @@ fn map_ram(regions: &[Region]) -> bool {
     low.chain(memory.map(|region| (region.start, region.end)))
         .all(|(start, end)| {
             (start & !(LARGE_PAGE - 1)..end.min(DIRECT_MAP_LIMIT))
-                .step_by(LARGE_PAGE as usize)
+                .step_by(LARGE_STEP)
                 .all(|at| paging::map_large(DIRECT_MAP_BASE + at, at, bits::DATA))
         })
 }
@@ -185,9 +184,7 @@ pub(super) fn init_cpu(cpu: CpuId) {
 /// What a CPU does from now on.
 pub(super) fn run_cpu() -> ! {
     loop {
-        x86_64::instructions::interrupts::enable_and_hlt();
-        x86_64::instructions::interrupts::disable();
-        percpu::take_softirqs();
+        super::wait_for_interrupt();
     }
 }
 
@@ -205,13 +202,4 @@ fn mask_legacy_controllers() {
         }
         outb(base + 1, 0xff);
     }
-}
-
-/// Memory of zeros for a table of `len` entries that the core keeps for good.
-pub fn zeroed_table<T: zerocopy::FromZeros + Sync>(len: usize) -> Option<&'static [T]> {
-    let bytes = len.checked_mul(size_of::<T>())?.next_multiple_of(4096);
-    let at: MachAddr = frames::take(bytes as u64, 4096)?;
-    direct_map::fill(at, bytes, 0);
-    // SAFETY: the memory is ours for good, aligned to a page, zeroed, and zeros are a valid `T`.
-    Some(unsafe { core::slice::from_raw_parts(direct_map::pointer(at).cast::<T>(), len) })
 }

@@ -35,7 +35,7 @@ pub(super) fn init_cpu() {
 
 /// Interrupts this CPU when [`clock::now`] reaches `deadline_ns` (at once if it has), replacing
 /// any earlier deadline; `None` for never.
-pub fn set_deadline(deadline_ns: Option<u64>) {
+pub fn arm(deadline_ns: Option<u64>) {
     if USE_DEADLINE.load(Ordering::Relaxed) {
         set_tsc_deadline(deadline_ns);
     } else {

@@ -11,7 +11,7 @@ pub const LAST_DEVICE: u8 = 0xef;
 pub const LINUX_SYSCALL: u8 = 0x80;
 /// The serial port.
 pub const SERIAL: u8 = 0xf0;
-/// Look at your softirqs.
+/// Look at what you have to do.
 pub const KICK: u8 = 0xfa;
 /// Flush your TLB.
 pub const FLUSH: u8 = 0xfb;
