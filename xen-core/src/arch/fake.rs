@@ -57,6 +57,20 @@ pub mod percpu {
     }
 }
 
+/// Interrupts between CPUs.
+pub mod apic {
+    use crate::cpu::CpuId;
+
+    /// There is no other CPU.
+    pub fn kick(_cpu: CpuId) {}
+}
+
+/// The timer.
+pub mod timer {
+    /// Time stands still.
+    pub fn arm(_deadline_ns: Option<u64>) {}
+}
+
 /// The time.
 pub mod clock {
     use crate::time::scale::TimeScale;
@@ -80,6 +94,14 @@ pub mod clock {
     pub fn wall_clock_base() -> u64 {
         0
     }
+}
+
+/// What a vCPU is switched with.
+pub mod context {
+    use crate::domain::VcpuRef;
+
+    /// A test's vCPUs have no registers.
+    pub fn switch(_prev: Option<&VcpuRef>, _next: Option<&VcpuRef>) {}
 }
 
 /// The serial port.
@@ -118,6 +140,9 @@ pub mod backtrace {
         core::iter::empty()
     }
 }
+
+/// Nothing interrupts a test.
+pub fn wait_for_interrupt() {}
 
 /// Serves other CPUs' requests: there are none.
 pub fn poll() {}

@@ -1,6 +1,7 @@
 //! Seeing what the core does: its log, and what it says when it dies.
 
 pub mod backtrace;
+pub mod console;
 pub mod log;
 pub mod ring;
 pub mod symbols;

@@ -23,6 +23,7 @@ pub use shared_info::SharedInfoPage;
 pub use vcpu::{Vcpu, VcpuRef};
 
 use crate::cpu::AtomicCpuMask;
+use crate::debug::console::GuestConsole;
 use crate::effect::CrashReason;
 use crate::event::DomainEvents;
 use crate::grant::DomainGrants;
@@ -76,6 +77,8 @@ pub struct Domain {
     pub grants: DomainGrants,
     /// Its share of the CPUs.
     pub sched: DomainSched,
+    /// Its lines on the emergency console.
+    pub console: GuestConsole,
     /// CPUs whose TLBs may hold translations of its address spaces.
     pub dirty_cpus: AtomicCpuMask,
     /// `VMASST_TYPE_*` bits that are on.
@@ -106,6 +109,7 @@ impl Domain {
             events: DomainEvents::new(config.max_event_port),
             grants: DomainGrants::new(config.max_grant_frames, config.max_maptrack_frames),
             sched: DomainSched::new(),
+            console: GuestConsole::new(),
             dirty_cpus: AtomicCpuMask::new(),
             assists: AtomicU64::new(0),
             vcpus: vcpus.into_boxed_slice(),

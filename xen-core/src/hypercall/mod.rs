@@ -1,6 +1,10 @@
 //! The hypercall table: number → handler, and the one place where errors become numbers.
 
+pub mod console_io;
 pub mod guest_ptr;
+pub mod sched_op;
+pub mod set_timer_op;
+pub mod xen_version;
 
 use guest_abi::errno::Errno;
 use guest_abi::ids::{DomId, DomIdArg};

@@ -6,6 +6,7 @@
 pub mod apic;
 pub mod backtrace;
 pub mod clock;
+pub mod context;
 pub mod direct_map;
 mod early_trap;
 pub mod frames;

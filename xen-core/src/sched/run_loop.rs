@@ -1,0 +1,67 @@
+//! The end of every stay in the core: work that is due, then a vCPU to return to, or sleep.
+
+use super::percpu::{self, PerCpu, Softirq, raise};
+use super::{alarm, dispatch, machine, runstate_area};
+use crate::cpu::CpuId;
+use crate::domain::VcpuRef;
+use crate::time;
+
+/// The vCPU that this CPU runs for. While the CPU is idle there is none.
+pub fn current() -> Option<VcpuRef> {
+    PerCpu::of(machine::this_cpu()).current.lock().clone()
+}
+
+/// Does what is due, and sleeps until there is a vCPU to return to.
+///
+/// Interrupts are off; the guest registers of this CPU are those of the vCPU returned.
+pub fn next_to_run() -> VcpuRef {
+    let cpu = machine::this_cpu();
+    loop {
+        work(cpu);
+        if let Some(vcpu) = current() {
+            runstate_area::refresh(&vcpu);
+            return vcpu;
+        }
+        idle(cpu);
+    }
+}
+
+/// Lets others run first, if any wait for this CPU.
+pub fn yield_(vcpu: &VcpuRef) {
+    vcpu.sched.inner.lock().yielded = true;
+    raise(machine::this_cpu(), Softirq::Schedule);
+}
+
+/// What the timer's interrupt does.
+pub fn timer_interrupt() {
+    raise(machine::this_cpu(), Softirq::Timer);
+}
+
+fn work(cpu: CpuId) {
+    loop {
+        let due = PerCpu::of(cpu).take_due();
+        if due.is_empty() {
+            return;
+        }
+        if due.has(Softirq::Timer) {
+            alarm::run(cpu);
+        }
+        if due.has(Softirq::Schedule) {
+            dispatch::schedule();
+        }
+    }
+}
+
+/// Sleeps until there is work.
+///
+/// First the CPU says that it idles, then it looks once more for somebody to run: whoever wakes a
+/// vCPU either sees an idle CPU, or is seen. An interrupt that comes between that look and the
+/// sleep ends the sleep at once, for interrupts are off until then.
+fn idle(cpu: CpuId) {
+    percpu::begin_idle(cpu, time::now());
+    dispatch::schedule();
+    while current().is_none() && PerCpu::of(cpu).due().is_empty() {
+        machine::halt();
+    }
+    percpu::end_idle(cpu, time::now());
+}
