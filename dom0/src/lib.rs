@@ -7,6 +7,7 @@
 
 extern crate alloc;
 
+pub mod builder;
 pub mod executor;
 pub mod hypervisor;
 pub mod io;

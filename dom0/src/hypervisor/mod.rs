@@ -4,6 +4,9 @@
 //! own types. In dom0 it is made of hypercalls; in tests it is a fake,
 //! so that verbs and the domain builder run on a laptop.
 
+#[cfg(test)]
+pub(crate) mod fake;
+
 use alloc::{boxed::Box, string::String, vec::Vec};
 
 use guest_abi::{

@@ -1,0 +1,414 @@
+//! The builder against a hypervisor in memory, with kernels made here byte by byte.
+
+use std::borrow::Cow;
+
+use guest_abi::grant_table::GrantEntryV1;
+use guest_abi::layout::LayoutError;
+use guest_abi::start_info::StartInfo;
+use guest_abi::zerocopy::FromBytes;
+use guest_abi::{Errno, Pfn};
+
+use super::decompress::{DecompressError, Format};
+use super::identify::{Kind, identify};
+use super::ramdisk::{self, RamdiskError};
+use super::{Blueprint, BuildError, Built, Kernel, KernelError, build};
+use crate::executor::{Runtime, tests::FakePlatform};
+use crate::hypervisor::fake::FakeHypervisor;
+
+/// Where the test kernel's only segment goes.
+const LOAD: u64 = 0x10_0000;
+
+/// A note of Xen's.
+fn note(kind: u32, value: &[u8]) -> Vec<u8> {
+    let mut note = Vec::new();
+    for word in [4, u32::try_from(value.len()).unwrap(), kind] {
+        note.extend_from_slice(&word.to_le_bytes());
+    }
+    note.extend_from_slice(b"Xen\0");
+    note.extend_from_slice(value);
+    note.resize(note.len().next_multiple_of(4), 0);
+    note
+}
+
+/// An ELF kernel with one segment of `code`, and these notes.
+pub(crate) fn elf(code: &[u8], notes: &[u8]) -> Vec<u8> {
+    const HEADERS: usize = 64 + 2 * 56;
+    let mut file = Vec::new();
+    file.extend_from_slice(b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0");
+    file.extend_from_slice(&[2, 0, 62, 0, 1, 0, 0, 0]);
+    for word in [LOAD, 64, 0] {
+        file.extend_from_slice(&word.to_le_bytes());
+    }
+    file.extend_from_slice(&[0, 0, 0, 0, 64, 0, 56, 0, 2, 0, 64, 0, 0, 0, 0, 0]);
+    let mut header = |kind: u32, offset: usize, length: usize, memory: usize, align: u64| {
+        file.extend_from_slice(&kind.to_le_bytes());
+        file.extend_from_slice(&7_u32.to_le_bytes());
+        let numbers = [
+            offset as u64,
+            LOAD,
+            LOAD,
+            length as u64,
+            memory as u64,
+            align,
+        ];
+        numbers
+            .iter()
+            .for_each(|number| file.extend_from_slice(&number.to_le_bytes()));
+    };
+    header(1, HEADERS, code.len(), code.len() + 5000, 4096);
+    header(4, HEADERS + code.len(), notes.len(), notes.len(), 4);
+    file.extend_from_slice(code);
+    file.extend_from_slice(notes);
+    file
+}
+
+/// A kernel that anybody would boot.
+pub(crate) fn good_elf() -> Vec<u8> {
+    let notes = [
+        note(1, &0xffff_ffff_8010_0040_u64.to_le_bytes()),
+        note(3, &0xffff_ffff_8000_0000_u64.to_le_bytes()),
+        note(5, b"xen-3.0\0"),
+        note(6, b"test\0"),
+        note(15, &0x80_0000_0000_u64.to_le_bytes()),
+        note(16, &1_u64.to_le_bytes()),
+    ];
+    elf(&[0x90; 9000], &notes.concat())
+}
+
+/// `payload` as the payload of a bzImage.
+fn bzimage(payload: &[u8]) -> Vec<u8> {
+    let mut file = vec![0; 1024 + 0x40];
+    file[0..2].copy_from_slice(b"MZ");
+    file[0x1f1] = 1;
+    file[0x202..0x206].copy_from_slice(b"HdrS");
+    file[0x206..0x208].copy_from_slice(&0x020f_u16.to_le_bytes());
+    file[0x248..0x24c].copy_from_slice(&0x40_u32.to_le_bytes());
+    let length = u32::try_from(payload.len()).unwrap();
+    file[0x24c..0x250].copy_from_slice(&length.to_le_bytes());
+    file.extend_from_slice(payload);
+    file
+}
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut file = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3];
+    file.extend(miniz_oxide::deflate::compress_to_vec(bytes, 6));
+    file.extend(crc32fast::hash(bytes).to_le_bytes());
+    file.extend(u32::try_from(bytes.len()).unwrap().to_le_bytes());
+    file
+}
+
+/// What reading a kernel file comes to: its entry, or the refusal.
+fn read(file: &[u8]) -> Result<u64, KernelError> {
+    let runtime = Runtime::new(FakePlatform::default());
+    let (handle, file) = (runtime.clone(), file.to_vec());
+    runtime.block_on(async move { Kernel::read(&handle, &file).await.map(|k| k.entry.get()) })
+}
+
+fn build_on(
+    hypervisor: &FakeHypervisor,
+    memory_mib: u64,
+    ramdisk: Option<Vec<u8>>,
+) -> Result<Built, BuildError> {
+    let runtime = Runtime::new(FakePlatform::default());
+    let (handle, hypervisor) = (runtime.clone(), hypervisor.clone());
+    runtime.block_on(async move {
+        let kernel = Kernel::parse(Cow::Owned(good_elf())).unwrap();
+        let blueprint = Blueprint {
+            kernel: &kernel,
+            ramdisk: ramdisk.as_deref(),
+            command_line: "console=hvc0",
+            memory_kib: memory_mib * 1024,
+            max_memory_kib: memory_mib * 1024,
+            vcpus: 2,
+            uuid: [7; 16],
+        };
+        build(&hypervisor, &handle, &blueprint).await
+    })
+}
+
+#[test]
+fn elf_gzip_and_bzimage_are_the_same_kernel() {
+    let plain = good_elf();
+    let packed = gzip(&plain);
+    for file in [
+        plain.clone(),
+        packed.clone(),
+        bzimage(&packed),
+        bzimage(&plain),
+    ] {
+        assert_eq!(read(&file), Ok(0xffff_ffff_8010_0040));
+    }
+}
+
+#[test]
+fn without_notes_about_addresses_base_is_zero_and_the_elf_says_where_to_start() {
+    let kernel = Kernel::parse(Cow::Owned(elf(&[0; 64], &note(5, b"xen-3.0\0")))).unwrap();
+    assert_eq!((kernel.virt_base.get(), kernel.entry.get()), (0, LOAD));
+    assert_eq!((kernel.start, kernel.end), (LOAD, LOAD + 5064));
+}
+
+#[test]
+fn files_that_are_no_kernel_are_called_by_their_name() {
+    let mut multiboot = elf(&[0; 128], b"");
+    multiboot[240..244].copy_from_slice(&0x1bad_b002_u32.to_le_bytes());
+    let mut elf32 = good_elf();
+    elf32[4] = 1;
+    let linux = elf(b"Linux version 6.1.0 (x)", b"");
+    let mut disk = vec![0; 2048];
+    disk[510..512].copy_from_slice(b"\x55\xaa");
+    for (file, kind) in [
+        (Vec::new(), Kind::Empty),
+        (linux.clone(), Kind::LinuxWithoutXen),
+        (bzimage(&gzip(&linux)), Kind::LinuxWithoutXen),
+        (multiboot, Kind::Multiboot),
+        (elf32, Kind::Elf32),
+        (elf(b"something", b""), Kind::Elf),
+        (disk, Kind::Disk),
+        (b"QFI\xfb\0\0\0\x03".to_vec(), Kind::Disk),
+        (b"070701000".to_vec(), Kind::Cpio),
+        (b"#!/bin/sh\n".to_vec(), Kind::Text),
+        (b"MZ\x90\0".to_vec(), Kind::Efi),
+        (gzip(b"a text"), Kind::Text),
+        (vec![1, 2, 3], Kind::Unknown),
+    ] {
+        assert_eq!(read(&file), Err(KernelError::NotCapable(kind)), "{kind}");
+    }
+    assert_eq!(identify(&gzip(b"x")), Kind::Packed(Format::Gzip));
+}
+
+#[test]
+fn a_kernel_cut_off_anywhere_is_refused() {
+    let plain = good_elf();
+    let image = bzimage(&gzip(&plain));
+    for file in [&plain, &image] {
+        for length in (1..file.len()).step_by(13) {
+            assert!(read(&file[..length]).is_err(), "{length} of {}", file.len());
+        }
+    }
+    assert!(matches!(
+        read(&plain[..5000]),
+        Err(KernelError::Truncated(_))
+    ));
+    assert!(matches!(
+        read(&image[..1100]),
+        Err(KernelError::Truncated(_))
+    ));
+}
+
+#[test]
+fn no_changed_byte_makes_the_parser_panic() {
+    let plain = good_elf();
+    for position in (0..240).chain(9160..plain.len()) {
+        for value in [0, 1, 0x7f, 0xff] {
+            let mut file = plain.clone();
+            file[position] = value;
+            let _ = read(&file);
+        }
+    }
+}
+
+#[test]
+fn a_corrupt_payload_names_its_packing() {
+    let mut packed = gzip(&good_elf());
+    let middle = packed.len() - 6;
+    packed[middle] ^= 0xff;
+    let expected = KernelError::Packed(Format::Gzip, DecompressError::Corrupt);
+    assert_eq!(read(&bzimage(&packed)), Err(expected));
+    assert!(expected.to_string().contains("gzip"));
+}
+
+#[test]
+fn features_that_no_guest_gets_are_refused() {
+    let notes = [
+        note(5, b"xen-3.0\0"),
+        note(10, b"!auto_translated_physmap|x\0"),
+    ]
+    .concat();
+    let error = Kernel::parse(Cow::Owned(elf(&[0; 64], &notes))).unwrap_err();
+    assert_eq!(error, KernelError::Demands("auto_translated_physmap"));
+}
+
+#[test]
+fn a_built_domain_has_all_it_needs() {
+    let hypervisor = FakeHypervisor::new(64);
+    let ramdisk = vec![0xab; 5000];
+    let built = build_on(&hypervisor, 32, Some(ramdisk.clone())).unwrap();
+    let domain = built.domain;
+    assert_eq!(hypervisor.read(domain, LOAD, 9000), [0x90; 9000]);
+    assert_eq!(hypervisor.read(domain, LOAD + 9000, 100), [0; 100]);
+    assert_eq!(
+        (built.rings.store_port.get(), built.rings.console_port.get()),
+        (1, 2)
+    );
+
+    let context = hypervisor.with(domain, |domain| domain.context.take().unwrap());
+    let base = 0xffff_ffff_8000_0000;
+    let info = hypervisor.read(domain, context.user_regs.rsi - base, 1168);
+    let info = StartInfo::read_from_bytes(&info).unwrap();
+    assert_eq!(info.cmd_line(), b"console=hvc0");
+    assert_eq!(info.nr_pages, 8192);
+    assert_eq!(info.store_mfn, built.rings.store_frame);
+    assert_eq!(info.mod_len, 5000);
+    assert_eq!(hypervisor.read(domain, info.mod_start << 12, 5000), ramdisk);
+
+    // Entry by entry from the root to the page that holds the first instruction.
+    let p2m = hypervisor.with(domain, |domain| domain.p2m.clone());
+    let pfn_of = |mfn: u64| *p2m.iter().find(|(_, found)| **found == mfn).unwrap().0;
+    let root = hypervisor.with(domain, |domain| domain.pinned[0]);
+    assert_eq!(context.ctrlreg[3], root.get() << 12);
+    let mut table = pfn_of(root.get());
+    for shift in [39, 30, 21, 12] {
+        let index = context.user_regs.rip >> shift & 511;
+        let entry = hypervisor.read(domain, (table << 12) + index * 8, 8);
+        let entry = u64::from_le_bytes(entry.try_into().unwrap());
+        assert_eq!(entry & 1, 1);
+        table = pfn_of(entry >> 12 & 0xff_ffff_ffff);
+    }
+    assert_eq!(table, LOAD >> 12);
+
+    // The list of frames, and behind its end holes.
+    let list = info.first_p2m_pfn.get() << 12;
+    let entry = |pfn: u64| hypervisor.read(domain, list + pfn * 8, 8);
+    assert_eq!(entry(5), p2m[&5].to_le_bytes());
+    assert_eq!(Pfn::new(8191).get(), 8191);
+    assert_eq!(entry(8191), p2m[&8191].to_le_bytes());
+}
+
+#[test]
+fn both_rings_are_granted_to_dom0() {
+    let hypervisor = FakeHypervisor::new(64);
+    let built = build_on(&hypervisor, 32, None).unwrap();
+    let frame = hypervisor.with(built.domain, |domain| domain.grant_frame);
+    let table = crate::hypervisor::Hypervisor::map(
+        &hypervisor,
+        built.domain,
+        &[guest_abi::Mfn::new(frame)],
+    )
+    .unwrap();
+    for (index, ring) in [built.rings.console_frame, built.rings.store_frame]
+        .iter()
+        .enumerate()
+    {
+        let mut bytes = [0; 8];
+        table.read(index * 8, &mut bytes);
+        let entry = GrantEntryV1::read_from_bytes(&bytes).unwrap();
+        assert_eq!((entry.flags, entry.domid.get()), (1, 0));
+        assert_eq!(u64::from(entry.frame), ring.get());
+    }
+}
+
+#[test]
+fn whatever_call_fails_nothing_is_left() {
+    for calls in 0.. {
+        let hypervisor = FakeHypervisor::new(64);
+        let before = hypervisor.books();
+        hypervisor.fail_after(calls);
+        match build_on(&hypervisor, 16, Some(vec![1; 100])) {
+            Ok(_) => {
+                assert!(calls > 20, "only {calls} calls were made");
+                return;
+            }
+            Err(error) => {
+                assert!(matches!(
+                    error,
+                    BuildError::Refused {
+                        errno: Errno::ENOMEM,
+                        ..
+                    }
+                ));
+                assert_eq!(hypervisor.books(), before, "after {calls} calls: {error}");
+            }
+        }
+    }
+}
+
+#[test]
+fn too_much_memory_says_how_much_is_free_and_how_much_was_asked() {
+    let hypervisor = FakeHypervisor::new(20);
+    let error = build_on(&hypervisor, 64, None).unwrap_err();
+    assert_eq!(
+        error,
+        BuildError::NotEnoughMemory {
+            free_kib: 20 * 1024,
+            asked_kib: 64 * 1024
+        }
+    );
+    assert!(error.to_string().contains("64 MiB asked for, 20 MiB free"));
+}
+
+#[test]
+fn too_little_memory_for_the_kernel_says_how_much_it_needs() {
+    let error = build_on(&FakeHypervisor::new(64), 1, None).unwrap_err();
+    assert!(matches!(
+        error,
+        BuildError::Layout(LayoutError::TooSmall { .. })
+    ));
+    assert!(error.to_string().contains("needs at least"), "{error}");
+}
+
+#[test]
+fn ramdisks_are_looked_at() {
+    let check = |bytes: Vec<u8>| {
+        let runtime = Runtime::new(FakePlatform::default());
+        let handle = runtime.clone();
+        runtime.block_on(async move { ramdisk::check(&handle, &bytes).await })
+    };
+    let member = |name: &str, data: &[u8]| {
+        let mut member = b"070701".to_vec();
+        let sizes = [0, 0, 0, 0, 0, 0, data.len(), 0, 0, 0, 0, name.len() + 1, 0];
+        sizes
+            .iter()
+            .for_each(|size| member.extend(format!("{size:08x}").bytes()));
+        member.extend(name.bytes().chain([0]));
+        member.resize(member.len().next_multiple_of(4), 0);
+        member.extend(data);
+        member.resize(member.len().next_multiple_of(4), 0);
+        member
+    };
+    let archive = [member("init", b"#!/bin/sh"), member("TRAILER!!!", b"")].concat();
+    let packed = gzip(&archive);
+    assert_eq!(check(archive.clone()), Ok(()));
+    assert_eq!(check(packed.clone()), Ok(()));
+    assert_eq!(
+        check([archive.clone(), vec![0; 512], packed.clone()].concat()),
+        Ok(())
+    );
+    assert_eq!(check(b"anything else".to_vec()), Ok(()));
+    assert_eq!(check(Vec::new()), Err(RamdiskError::Empty));
+    assert_eq!(
+        check(archive[..archive.len() - 20].to_vec()),
+        Err(RamdiskError::Truncated)
+    );
+    assert_eq!(
+        check(packed[..packed.len() / 2].to_vec()),
+        Err(RamdiskError::Truncated)
+    );
+    let mut broken = archive;
+    broken[124] = b'x';
+    broken[60] = b'z';
+    assert_eq!(check(broken), Err(RamdiskError::Corrupt));
+}
+
+/// By hand: `RADON_KERNEL=/boot/vmlinuz-… cargo test -p dom0 --release a_real_kernel`.
+#[test]
+fn a_real_kernel_is_read_if_one_is_given() {
+    let Ok(path) = std::env::var("RADON_KERNEL") else {
+        return;
+    };
+    let file = std::fs::read(path).unwrap();
+    let runtime = Runtime::new(FakePlatform::default());
+    let handle = runtime.clone();
+    runtime.block_on(async move {
+        let kernel = Kernel::read(&handle, &file).await.unwrap();
+        println!(
+            "{}: entry {}, base {}, {:#x}..{:#x}, p2m {:?}, {} bytes",
+            kernel.guest_os,
+            kernel.entry,
+            kernel.virt_base,
+            kernel.start,
+            kernel.end,
+            kernel.init_p2m,
+            kernel.image.len()
+        );
+    });
+}
