@@ -40,18 +40,15 @@ const NMI: u32 = 4 << 8;
 const INIT: u32 = 5 << 8;
 const STARTUP: u32 = 6 << 8;
 const ASSERT: u32 = 1 << 14;
-const ALL_BUT_SELF: u32 = 3 << 18;
 const DELIVERY_PENDING: u32 = 1 << 12;
 const DIVIDE_BY_1: u32 = 0b1011;
 
 static X2: AtomicBool = AtomicBool::new(false);
-static PRESENT: AtomicBool = AtomicBool::new(false);
 
 /// Finds out how to reach the controllers, whose registers lie at `address`; once.
 pub(super) fn find(address: u64) -> bool {
     let features = super::cpuid(1, 0);
     X2.store(features.ecx & 1 << 21 != 0, Ordering::Relaxed);
-    PRESENT.store(true, Ordering::Relaxed);
     paging::map(DEVICES_BASE, address, bits::DATA | bits::UNCACHED)
 }
 
@@ -109,11 +106,9 @@ pub fn kick(cpu: CpuId) {
     send(cpu, vectors::KICK);
 }
 
-/// Sends an NMI to all other CPUs.
-pub(super) fn send_nmi_to_others() {
-    if PRESENT.load(Ordering::Relaxed) {
-        command(0, ALL_BUT_SELF | ASSERT | NMI);
-    }
+/// Sends an NMI to another CPU.
+pub(super) fn send_nmi(cpu: CpuId) {
+    command(percpu::apic_id(cpu), ASSERT | NMI);
 }
 
 /// Resets a CPU that waits to be started.

@@ -36,7 +36,12 @@ pub fn halt() -> ! {
 /// Stops all other CPUs for good, whatever they do: they halt in the NMI handler.
 pub fn stop_others() {
     STOPPING.store(true, Ordering::SeqCst);
-    apic::send_nmi_to_others();
+    // Those that are not up yet are in the firmware's hands, which takes no NMI.
+    let online = percpu::online();
+    if !online.is_empty() {
+        let others = online.without(percpu::this_cpu());
+        others.iter().for_each(apic::send_nmi);
+    }
 }
 
 /// What an NMI means: another CPU stops the machine, or the hardware complains.
