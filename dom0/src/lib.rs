@@ -7,8 +7,17 @@
 
 extern crate alloc;
 
+#[cfg(target_os = "none")]
+#[expect(unsafe_code, reason = "tool hypercalls take pointers")]
+mod arch;
 pub mod builder;
 pub mod executor;
 pub mod hypervisor;
 pub mod io;
+#[cfg(target_os = "none")]
+pub mod logging;
+#[cfg(target_os = "none")]
+pub mod machine;
 pub mod mgmt;
+#[cfg(target_os = "none")]
+pub mod serial;

@@ -1,11 +1,13 @@
 //! The toolstack's view of the hypervisor.
 //!
 //! [`Hypervisor`] names each thing the toolstack asks for, once, in the ABI's
-//! own types. In dom0 it is made of hypercalls; in tests it is a fake,
+//! own types. In dom0 it is made of hypercalls (`Xen`); in tests it is a fake,
 //! so that verbs and the domain builder run on a laptop.
 
 #[cfg(test)]
 pub(crate) mod fake;
+#[cfg(target_os = "none")]
+mod xen;
 
 use alloc::{boxed::Box, string::String, vec::Vec};
 
@@ -17,6 +19,9 @@ use guest_abi::{
     sysctl::PhysInfo,
     vcpu::VcpuGuestContext,
 };
+
+#[cfg(target_os = "none")]
+pub use xen::Xen;
 
 use crate::executor::Runtime;
 

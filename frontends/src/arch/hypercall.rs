@@ -54,7 +54,12 @@ plain! {
     sched::RemoteShutdown,
     sched::Shutdown,
     vcpu::SetSingleshotTimer,
+    version::CompileInfo,
     version::FeatureInfo,
+    version::PlatformParameters,
+    [u8; 16],
+    [u8; 64],
+    [u8; 1024],
 }
 
 #[cfg(target_os = "none")]
