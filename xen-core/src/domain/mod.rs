@@ -93,6 +93,13 @@ impl Domain {
     /// `ENOMEM` when the core has no room for it.
     pub fn create(config: &Config) -> Result<DomainRef, Errno> {
         let shared_info = SharedInfoPage::create(config.id)?;
+        let domain = Self::around(shared_info, config)?;
+        crate::time::publish(&domain);
+        Ok(domain)
+    }
+
+    /// The same, with the page that it shares given.
+    fn around(shared_info: SharedInfoPage, config: &Config) -> Result<DomainRef, Errno> {
         let mut vcpus = alloc::vec::Vec::new();
         vcpus
             .try_reserve_exact(config.max_vcpus as usize)
@@ -115,6 +122,22 @@ impl Domain {
             vcpus: vcpus.into_boxed_slice(),
         });
         Ok(domain)
+    }
+
+    /// A domain for tests of what lives in one: paused, and without memory.
+    #[cfg(test)]
+    pub(crate) fn fake(id: u16, max_vcpus: u32) -> DomainRef {
+        let id = DomId::new(id);
+        let config = Config {
+            id,
+            privileged: id == DomId::DOM0,
+            handle: [0; 16],
+            max_vcpus,
+            max_grant_frames: 1,
+            max_maptrack_frames: 1,
+            max_event_port: 4095,
+        };
+        Self::around(SharedInfoPage::fake(id), &config).expect("a test has memory")
     }
 
     /// All its vCPUs, up or down; a vCPU's index is its id.

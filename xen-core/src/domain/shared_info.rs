@@ -23,6 +23,14 @@ impl SharedInfoPage {
         })
     }
 
+    /// A page of the test's own.
+    #[cfg(test)]
+    pub(super) fn fake(domain: DomId) -> Self {
+        Self {
+            mfn: Mfn::new(0x5a00_0000 + u64::from(domain.get())),
+        }
+    }
+
     /// The frame.
     pub const fn mfn(&self) -> Mfn {
         self.mfn

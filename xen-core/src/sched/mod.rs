@@ -35,6 +35,8 @@ mod wake;
 
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod tests;
 
 pub use alarm::set_timers;
 pub use dispatch::schedule;

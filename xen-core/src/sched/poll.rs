@@ -36,6 +36,11 @@ pub fn poll(vcpu: &VcpuRef, ports: &[Port], timeout_ns: u64) -> Result<(), PortE
     }
     let is_over = !matches!(begun, Ok(false)) || is_timed && timeout_ns <= time::now();
     fall_asleep(vcpu, is_over);
+    if !vcpu.sched.is_blocked() {
+        // It was woken while it still made its bed.
+        vcpu.sched.polls.store(true, Ordering::SeqCst);
+        finish(vcpu);
+    }
     begun.map(|_| ())
 }
 

@@ -6,6 +6,13 @@ pub mod scale;
 pub mod wallclock;
 
 use crate::arch;
+use crate::domain::Domain;
+
+/// Tells a new domain the time: the record of each vCPU, and the wall clock.
+pub fn publish(domain: &Domain) {
+    domain.vcpus().iter().for_each(pvclock::publish);
+    wallclock::publish(domain);
+}
 
 /// Nanoseconds since the host started; never goes back.
 pub fn now() -> u64 {
