@@ -7,10 +7,13 @@
 
 extern crate alloc;
 
-#[cfg(target_os = "none")]
-#[expect(unsafe_code, reason = "tool hypercalls take pointers")]
-mod arch;
+#[expect(
+    unsafe_code,
+    reason = "tool hypercalls take pointers; devices write buffers"
+)]
+pub mod arch;
 pub mod builder;
+pub mod drivers;
 pub mod executor;
 pub mod hypervisor;
 pub mod io;

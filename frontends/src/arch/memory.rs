@@ -14,7 +14,7 @@
 use core::{ops::Deref, ops::Range, ptr::NonNull};
 
 use guest_abi::{
-    Errno, Mfn, PAGE_SIZE, Pfn,
+    Errno, MachAddr, Mfn, PAGE_SIZE, Pfn,
     ids::DomIdArg,
     mmu::{ENTRIES_PER_TABLE, MACH2PHYS_VIRT_START, MmuUpdate, Pte, PteFlags},
     start_info::StartInfo,
@@ -253,6 +253,18 @@ pub(super) fn grow_heap(bytes: u64) -> Option<Range<u64>> {
         grown.end = ram.map_chunk(chunk).ok()?.end;
     }
     Some(address_of(grown.start)..address_of(grown.end))
+}
+
+/// The machine address behind an address of the linear map: for devices, which know no other.
+///
+/// It holds to the end of that page; the next page may lie anywhere.
+#[must_use]
+pub fn machine_address(address: u64) -> Option<MachAddr> {
+    let offset = address % PAGE_SIZE as u64;
+    let pfn = address.checked_sub(VIRT_BASE)? / PAGE_SIZE as u64;
+    let guard = RAM_STATE.lock();
+    let ram = guard.as_ref().filter(|ram| pfn < ram.nr_pages)?;
+    Some(MachAddr::new(ram.frame(pfn).to_maddr().get() + offset))
 }
 
 /// The kernel's root page table.

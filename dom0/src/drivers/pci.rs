@@ -1,0 +1,167 @@
+//! PCI: finding devices, and routing their interrupts here as event channels.
+
+use alloc::vec::Vec;
+use core::sync::atomic::Ordering;
+
+use frontends::arch::hypercall;
+use frontends::events;
+use frontends::window::{Access, Mapping};
+use guest_abi::ids::DomIdArg;
+use guest_abi::physdev::{MapPirq, MapPirqType, PciDeviceAdd, PhysdevOp};
+use guest_abi::{Errno, Hypercall, MachAddr, Port};
+use virtio_drivers::transport::DeviceType;
+use virtio_drivers::transport::pci::bus::{
+    CapabilityInfo, Command, ConfigurationAccess, DeviceFunction, PciRoot,
+};
+use virtio_drivers::transport::pci::virtio_device_type;
+
+use super::acpi::{self, Firmware};
+use crate::arch::config_space::ConfigSpace;
+
+/// The capability of message-signalled interrupts with a table (MSI-X): PCI 3.0, 6.8.2.
+const MSIX_CAPABILITY: u8 = 0x11;
+/// In the upper half of its first word: the function is enabled, and not masked as a whole.
+const MSIX_ENABLE: u32 = 1 << 31;
+const MSIX_MASK_ALL: u32 = 1 << 30;
+
+/// Bus 0 of the host.
+#[derive(Debug)]
+pub struct Bus {
+    space: ConfigSpace,
+    /// The crate's view of the same registers.
+    pub root: PciRoot<ConfigSpace>,
+}
+
+/// Firmware tables in machine memory that belongs to nobody.
+struct MachineFirmware;
+
+impl Firmware for MachineFirmware {
+    fn bytes(&self, start: MachAddr, len: usize) -> Option<Vec<u8>> {
+        let mapping = Mapping::machine(start, len as u64, Access::ReadOnly).ok()?;
+        let mut bytes = alloc::vec![0; len];
+        mapping.read(start.page_offset(), &mut bytes);
+        Some(bytes)
+    }
+}
+
+impl Bus {
+    /// Finds and maps bus 0.
+    pub fn find() -> Option<Self> {
+        let base = acpi::config_space_base(&MachineFirmware)?;
+        let space = ConfigSpace::map(base, 0).ok()?;
+        Some(Self {
+            root: PciRoot::new(space.clone()),
+            space,
+        })
+    }
+
+    /// The virtio devices of one kind.
+    pub fn virtio(&self, kind: DeviceType) -> Vec<DeviceFunction> {
+        self.root
+            .enumerate_bus(0)
+            .filter(|(_, info)| virtio_device_type(info) == Some(kind))
+            .map(|(function, _)| function)
+            .collect()
+    }
+
+    /// Lets a device access memory by itself, and its registers be mapped.
+    pub fn enable(&mut self, function: DeviceFunction) {
+        let (_, command) = self.root.get_status_command(function);
+        let wanted = Command::MEMORY_SPACE | Command::BUS_MASTER | Command::INTERRUPT_DISABLE;
+        self.root.set_command(function, command | wanted);
+    }
+
+    /// Routes entry 0 of a device's MSI-X table to a new event channel.
+    ///
+    /// # Errors
+    /// `ENODEV` for a device without MSI-X; the hypervisor's refusal.
+    pub fn route_msix(&mut self, function: DeviceFunction) -> Result<Port, Errno> {
+        let capability = self.msix(function).ok_or(Errno::ENODEV)?;
+        let table = self
+            .msix_table(function, capability.offset)
+            .ok_or(Errno::ENODEV)?;
+        let devfn = function.device << 3 | function.function;
+        let mut add = PciDeviceAdd {
+            bus: function.bus,
+            devfn,
+            ..PciDeviceAdd::default()
+        };
+        // A hypervisor that needs no telling says so; a device known already is no harm either.
+        let _ = physdev(PhysdevOp::PciDeviceAdd, &mut add);
+        let mut map = MapPirq {
+            domid: DomIdArg::SELF,
+            kind: MapPirqType::Msi.number(),
+            index: -1,
+            pirq: -1,
+            bus: function.bus.into(),
+            devfn: devfn.into(),
+            entry_nr: 0,
+            table_base: table.get(),
+            ..MapPirq::default()
+        };
+        physdev(PhysdevOp::MapPirq, &mut map)?;
+        let word = self.space.read_word(function, capability.offset);
+        let enabled = (word | MSIX_ENABLE) & !MSIX_MASK_ALL;
+        self.space.write_word(function, capability.offset, enabled);
+        events::bind_pirq(u32::try_from(map.pirq).map_err(|_| Errno::EINVAL)?)
+    }
+
+    /// Lets a virtio device's queue signal through entry 0 of the MSI-X table. To be called before
+    /// the queue is set up. Virtio 1.2, 4.1.4.3.
+    ///
+    /// # Errors
+    /// `ENODEV` for a device without the registers; the hypervisor's refusal to map them.
+    pub fn use_vector_0(&mut self, function: DeviceFunction, queue: u16) -> Result<(), Errno> {
+        /// `queue_select` and `queue_msix_vector` in the common configuration.
+        const QUEUE_SELECT: usize = 0x16;
+        const QUEUE_MSIX_VECTOR: usize = 0x1a;
+        let common = self.common_configuration(function).ok_or(Errno::ENODEV)?;
+        let registers = Mapping::device(common, 64).map_err(|error| error.errno)?;
+        let start = common.page_offset();
+        registers
+            .u16(start + QUEUE_SELECT)
+            .store(queue, Ordering::Relaxed);
+        registers
+            .u16(start + QUEUE_MSIX_VECTOR)
+            .store(0, Ordering::Relaxed);
+        match registers
+            .u16(start + QUEUE_MSIX_VECTOR)
+            .load(Ordering::Relaxed)
+        {
+            0 => Ok(()),
+            _ => Err(Errno::ENODEV),
+        }
+    }
+
+    /// Where a virtio device's common configuration lies. Virtio 1.2, 4.1.4.
+    fn common_configuration(&mut self, function: DeviceFunction) -> Option<MachAddr> {
+        const VENDOR_CAPABILITY: u8 = 0x09;
+        const COMMON: u16 = 1;
+        let capability = self.root.capabilities(function).find(|capability| {
+            capability.id == VENDOR_CAPABILITY && capability.private_header >> 8 == COMMON
+        })?;
+        let bar = self.space.read_word(function, capability.offset + 4);
+        let offset = self.space.read_word(function, capability.offset + 8);
+        let bar = self.root.bar_info(function, (bar & 0xff) as u8).ok()??;
+        let (address, _) = bar.memory_address_size()?;
+        Some(MachAddr::new(address + u64::from(offset)))
+    }
+
+    fn msix(&self, function: DeviceFunction) -> Option<CapabilityInfo> {
+        self.root
+            .capabilities(function)
+            .find(|capability| capability.id == MSIX_CAPABILITY)
+    }
+
+    /// The machine address of a device's MSI-X table: a BAR and an offset into it.
+    fn msix_table(&mut self, function: DeviceFunction, capability: u8) -> Option<MachAddr> {
+        let word = self.space.read_word(function, capability + 4);
+        let bar = self.root.bar_info(function, (word & 7) as u8).ok()??;
+        let (address, _) = bar.memory_address_size()?;
+        Some(MachAddr::new(address + u64::from(word & !7)))
+    }
+}
+
+fn physdev<T: hypercall::Plain>(op: PhysdevOp, arg: &mut T) -> Result<(), Errno> {
+    hypercall::command(Hypercall::PhysdevOp, op.number(), arg).map(drop)
+}
