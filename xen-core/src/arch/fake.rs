@@ -146,14 +146,97 @@ pub fn wait_for_interrupt() {}
 
 /// Serves other CPUs' requests: there are none.
 pub fn poll() {}
-/// The bytes of a frame: memory of the test's own, zeroed at first use and never freed.
+/// The bytes of a frame.
 pub(super) fn frame_address(mfn: guest_abi::frame::Mfn) -> *mut u8 {
+    direct_map::entries(mfn).as_ptr().cast_mut().cast()
+}
+
+/// Memory: frames come into being, zeroed, when they are first touched, and stay.
+pub mod direct_map {
     use std::collections::BTreeMap;
-    use std::sync::{Mutex, PoisonError, atomic::AtomicU64};
+    use std::sync::{Mutex, PoisonError};
+
+    use core::sync::atomic::{AtomicU64, Ordering};
+    use guest_abi::frame::Mfn;
+
     static FRAMES: Mutex<BTreeMap<u64, &'static [AtomicU64; 512]>> = Mutex::new(BTreeMap::new());
-    let mut frames = FRAMES.lock().unwrap_or_else(PoisonError::into_inner);
-    let frame = frames
-        .entry(mfn.get())
-        .or_insert_with(|| Box::leak(Box::new([const { AtomicU64::new(0) }; 512])));
-    frame.as_ptr().cast_mut().cast()
+
+    /// The words of a frame.
+    pub fn entries(mfn: Mfn) -> &'static [AtomicU64; 512] {
+        let mut frames = FRAMES.lock().unwrap_or_else(PoisonError::into_inner);
+        frames
+            .entry(mfn.get())
+            .or_insert_with(|| Box::leak(Box::new([const { AtomicU64::new(0) }; 512])))
+    }
+
+    /// Fills the frame with zeros.
+    pub fn zero_frame(mfn: Mfn) {
+        for word in entries(mfn) {
+            word.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Copies a whole frame.
+    pub fn copy_frame(from: Mfn, to: Mfn) {
+        for (from, to) in entries(from).iter().zip(entries(to)) {
+            to.store(from.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+}
+
+/// The machine-to-phys table: nobody reads it.
+pub mod m2p {
+    use guest_abi::frame::{Mfn, Pfn};
+
+    /// Forgotten at once.
+    pub fn set(_mfn: Mfn, _pfn: Pfn) {}
+
+    /// There is no table.
+    pub fn own_frames() -> (Mfn, u64) {
+        (Mfn::new(0), 0)
+    }
+}
+
+/// The core's page tables.
+pub mod paging {
+    /// Nothing is mapped.
+    pub fn core_slots() -> [u64; 16] {
+        [0; 16]
+    }
+}
+
+/// TLBs: there are none, so nothing in them is stale.
+pub mod tlb {
+    use crate::cpu::CpuMask;
+    use guest_abi::frame::{GuestVirtAddr, Mfn};
+
+    /// The clock stands still.
+    pub fn now() -> u64 {
+        1
+    }
+
+    /// No CPU.
+    pub fn need_flush(_cpus: CpuMask, _since: u64) -> CpuMask {
+        CpuMask::EMPTY
+    }
+
+    /// Nothing to flush.
+    pub fn flush_mask(_cpus: CpuMask) {}
+
+    /// Nothing to flush.
+    pub fn flush_local() {}
+
+    /// Nothing to flush.
+    pub fn invlpg_local(_page: GuestVirtAddr) {}
+
+    /// Nobody walks the tables.
+    pub fn load_root(_root: Mfn) {}
+}
+
+/// Descriptor windows: no CPU looks at them.
+pub mod windows {
+    use guest_abi::frame::Mfn;
+
+    /// No CPU loads it.
+    pub fn load_ldt(_pages: &[Option<Mfn>; 16], _entries: u32) {}
 }

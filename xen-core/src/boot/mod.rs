@@ -11,8 +11,12 @@ pub mod phys;
 
 use acpi::Acpi;
 use cmdline::Options;
+use guest_abi::frame::PAGE_SHIFT;
+use memory_map::{FreeRange, Kind};
 
 use crate::arch::{self, clock};
+use crate::mm::frame_table::PageInfo;
+use crate::mm::{device_memory, heap};
 use crate::sync::Once;
 
 /// What start-up found out about the machine.
@@ -72,9 +76,30 @@ pub fn greet() {
     );
 }
 
-/// Gives memory to its owners: frame table, then frame allocator, for `frame_count` frames.
-pub fn start_memory(frame_count: u64) {
-    log::info!("memory: {frame_count} frames");
+/// Gives memory to its owners: `table` becomes the frame table, `free` what is to be had.
+pub fn start_memory(table: &'static [PageInfo], free: &[FreeRange]) {
+    let machine = machine();
+    let mut total = 0;
+    for region in &machine.loader.regions {
+        if region.kind == Kind::Ram {
+            total += (region.end >> PAGE_SHIFT).saturating_sub(region.start >> PAGE_SHIFT);
+            device_memory::add_ram(&(region.start..region.end));
+        }
+    }
+    if let Some(acpi) = &machine.acpi {
+        let page = |at: u64| at & !0xfff..(at | 0xfff) + 1;
+        device_memory::deny(&page(acpi.local_apic));
+        for io_apic in &acpi.io_apics {
+            device_memory::deny(&page(io_apic.address));
+        }
+    }
+    heap::start(
+        table,
+        free.iter().map(|range| range.start..range.end),
+        total,
+    );
+    let mebibytes = heap::totals().free >> (20 - PAGE_SHIFT);
+    log::info!("memory: {mebibytes} MiB free, {} frames known", table.len());
 }
 
 /// Starts dom0 from the first module.

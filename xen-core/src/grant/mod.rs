@@ -14,6 +14,7 @@ pub mod copy;
 pub mod entry;
 pub mod map;
 pub mod map_track;
+pub mod resource;
 pub mod table;
 
 #[cfg(test)]

@@ -1,9 +1,15 @@
 //! The hypercall table: number → handler, and the one place where errors become numbers.
 
+mod batch;
 pub mod console_io;
+mod flush;
 pub mod guest_ptr;
+pub mod memory_op;
+pub mod mmu_update;
+pub mod mmuext_op;
 pub mod sched_op;
 pub mod set_timer_op;
+pub mod update_va_mapping;
 pub mod xen_version;
 
 use guest_abi::errno::Errno;

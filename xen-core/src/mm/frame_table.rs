@@ -8,6 +8,7 @@
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use guest_abi::ids::DomId;
+use zerocopy::FromZeros;
 
 use super::frame_alloc::{Block, BlockTable};
 use super::page_type::{TypeState, TypeWord};
@@ -96,7 +97,7 @@ impl Links {
 /// What the core knows of one frame.
 ///
 /// All zero is a frame that nobody owns and nothing refers to.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, FromZeros)]
 #[repr(C)]
 pub struct PageInfo {
     refs: AtomicU64,

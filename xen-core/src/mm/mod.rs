@@ -1,27 +1,45 @@
 //! Machine memory: frames, what they are used as, page tables, and what each domain was promised.
+//!
+//! - [`frame_table`]: who owns a frame and how many refer to it; [`page_type`]: what it serves as;
+//! - [`pagetable`]: what a guest's tables may contain, and the references that they hold;
+//! - [`frame_alloc`] and [`heap`]: free frames; [`reservation`]: those of a domain;
+//! - [`access`], [`roots`], [`relinquish`]: the ways in for the rest of the core.
+//!
+//! Everything that decides knows the hardware only as a [`machine::Machine`].
+//!
+//! Locks, in the order in which they are taken: a domain's tables, a domain's account, the free
+//! frames. Never two domains' tables at a time.
 
+pub mod access;
+pub mod device_memory;
 pub mod frame_alloc;
 pub mod frame_table;
+pub mod hardware;
+pub mod heap;
 pub mod machine;
 pub mod page_type;
 pub mod pagetable;
-use guest_abi::{errno::Errno, frame::Mfn, ids::DomId};
-/// A domain's frames and limits.
-#[derive(Debug)]
-pub struct DomainMemory {}
-impl DomainMemory {
-    /// No frames.
-    pub fn new(_owner: DomId) -> Self {
-        Self {}
-    }
+pub mod relinquish;
+pub mod reservation;
+pub mod roots;
+
+pub use access::{FrameUse, HeldFrame, Hold, frame_use, hold, let_go, with_space};
+pub use heap::{
+    Totals, alloc_core_frames, alloc_xenheap_page, free_core_frames, free_xenheap_page, totals,
+};
+pub use relinquish::relinquish;
+pub use reservation::{DomainMemory, Place};
+pub use roots::{Which, install_root, set_root};
+
+use guest_abi::errno::Errno;
+use guest_abi::frame::{Mfn, Pfn};
+
+use crate::domain::Domain;
+
+/// Gives `domain` 2^order contiguous zeroed frames as its pages from `pfn` on.
+///
+/// # Errors
+/// `ENOMEM` beyond its maximum or when there are none.
+pub fn give_frames(domain: &Domain, order: u8, pfn: Pfn) -> Result<Mfn, Errno> {
+    domain.memory.give(order, pfn, Place::Anywhere)
 }
-/// A zeroed core page owned by `owner`, mappable by it.
-pub fn alloc_xenheap_page(_owner: DomId) -> Result<Mfn, Errno> {
-    Err(Errno::ENOMEM)
-}
-/// 2^`order` contiguous frames for the core itself.
-pub fn alloc_core_frames(_order: u32) -> Option<Mfn> {
-    None
-}
-/// Gives frames of the core back.
-pub fn free_core_frames(_first: Mfn, _order: u32) {}

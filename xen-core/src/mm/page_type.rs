@@ -24,6 +24,8 @@
 use core::fmt;
 use core::sync::atomic::{AtomicU64, Ordering};
 
+use zerocopy::FromZeros;
+
 use super::pagetable::entry::Level;
 
 /// How many entries a table page has, as a count of those that hold references.
@@ -448,7 +450,7 @@ impl TypeState {
 }
 
 /// The atomic word of a frame that holds its [`TypeState`].
-#[derive(Debug, Default)]
+#[derive(Debug, Default, FromZeros)]
 #[repr(transparent)]
 pub struct TypeWord(AtomicU64);
 

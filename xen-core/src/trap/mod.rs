@@ -15,6 +15,7 @@ pub mod emulate;
 pub mod flags;
 pub mod gpr;
 pub mod io;
+pub mod ldt;
 pub mod machine;
 pub mod msr;
 pub mod rmw;

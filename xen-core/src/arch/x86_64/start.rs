@@ -155,7 +155,11 @@ fn start_memory(regions: &[Region]) {
         m2p::create(frame_count),
         "no memory for the machine-to-phys table"
     );
-    boot::start_memory(frame_count);
+    let table = usize::try_from(frame_count)
+        .ok()
+        .and_then(frames::zeroed_table);
+    let table = table.unwrap_or_else(|| panic!("no memory for the frame table"));
+    boot::start_memory(table, &frames::hand_over());
 }
 
 /// Sets up the CPU this runs on, which has its stack region already.

@@ -208,6 +208,16 @@ impl<'a, M: Machine> Space<'a, M> {
         self.budget.is_spent()
     }
 
+    /// Takes `units` of the budget; says whether there was any left.
+    pub const fn spend(&mut self, units: u32) -> bool {
+        self.budget.spend(units)
+    }
+
+    /// Whether partial pages wait to be drained.
+    pub const fn has_work(&self) -> bool {
+        self.tables.has_work()
+    }
+
     /// Takes a general reference on a frame of `owner`.
     ///
     /// # Errors

@@ -1,4 +1,8 @@
 //! A machine of a few frames, for tests.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "a handful of frames, on a 64-bit host"
+)]
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
