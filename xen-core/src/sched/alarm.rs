@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering;
 use guest_abi::ids::Virq;
 use guest_abi::sched::ShutdownReason;
 
-use super::percpu::{PerCpu, Softirq, raise};
+use super::percpu::{NEVER, PerCpu, Softirq, raise};
 use super::timer::{Alarm, VcpuTimers};
 use super::vcpu::Inner;
 use super::{machine, wake};
@@ -99,11 +99,14 @@ fn fire(cpu: CpuId, alarm: Alarm, vcpu: &VcpuRef, now: u64) {
     }
 }
 
-/// Asks for an interrupt at the next deadline or at the end of the slice.
+/// Asks for an interrupt at the next deadline or at the end of the slice, unless one has been
+/// asked for already: setting the timer is dear.
 pub(super) fn program(cpu: CpuId) {
     let here = PerCpu::of(cpu);
     let slice_end = here.slice_end.load(Ordering::Relaxed);
-    let next = here.timers.lock().next_deadline().unwrap_or(u64::MAX);
+    let next = here.timers.lock().next_deadline().unwrap_or(NEVER);
     let deadline = next.min(slice_end);
-    machine::arm_timer((deadline != u64::MAX).then_some(deadline));
+    if here.programmed.swap(deadline, Ordering::Relaxed) != deadline {
+        machine::arm_timer((deadline != NEVER).then_some(deadline));
+    }
 }

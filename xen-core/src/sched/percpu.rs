@@ -51,6 +51,8 @@ pub(super) struct PerCpu {
     pub(super) slice_start: AtomicU64,
     /// When somebody else's turn comes; [`NEVER`] while nobody waits.
     pub(super) slice_end: AtomicU64,
+    /// What its timer is set to; [`NEVER`] once that has interrupted.
+    pub(super) programmed: AtomicU64,
     /// How long it has idled, up to the last time it stopped.
     idled_ns: AtomicU64,
     /// Since when it idles; [`NEVER`] while it does not.
@@ -72,6 +74,7 @@ impl PerCpu {
             current: SpinLock::new(None),
             slice_start: AtomicU64::new(0),
             slice_end: AtomicU64::new(NEVER),
+            programmed: AtomicU64::new(NEVER),
             idled_ns: AtomicU64::new(0),
             idle_since_ns: AtomicU64::new(NEVER),
             softirqs: AtomicU32::new(0),

@@ -1,6 +1,8 @@
 //! The end of every stay in the core: work that is due, then a vCPU to return to, or sleep.
 
-use super::percpu::{self, PerCpu, Softirq, raise};
+use core::sync::atomic::Ordering;
+
+use super::percpu::{self, NEVER, PerCpu, Softirq, raise};
 use super::{alarm, dispatch, machine, runstate_area};
 use crate::cpu::CpuId;
 use crate::domain::VcpuRef;
@@ -34,7 +36,9 @@ pub fn yield_(vcpu: &VcpuRef) {
 
 /// What the timer's interrupt does.
 pub fn timer_interrupt() {
-    raise(machine::this_cpu(), Softirq::Timer);
+    let cpu = machine::this_cpu();
+    PerCpu::of(cpu).programmed.store(NEVER, Ordering::Relaxed);
+    raise(cpu, Softirq::Timer);
 }
 
 fn work(cpu: CpuId) {
