@@ -2,7 +2,7 @@
 //!
 //! 1. The boot CPU maps the new one's stack region and descriptor window.
 //! 2. It copies the trampoline to a page below 1 MiB, with root, stack and entry point.
-//! 3. INIT, STARTUP (and once more if nothing happens) start the CPU there.
+//! 3. INIT, then STARTUP (again and again if nothing happens) start the CPU there.
 //! 4. The new CPU comes out in [`ap_start`] on its own stack, sets itself up and reports.
 
 use core::arch::global_asm;
@@ -25,8 +25,11 @@ unsafe extern "C" {
 
 const TRAMPOLINE: MachAddr = MachAddr::new(0x8000);
 const TRAMPOLINE_PAGE: u8 = 8;
-/// How long a CPU may take until it gets a second STARTUP, and until it is given up.
-const PATIENCE_NS: [u64; 2] = [20_000_000, 200_000_000];
+/// How long a CPU may take until it gets another STARTUP: it ignores one that comes before it has
+/// dealt with the INIT, and any that comes once it runs.
+const PATIENCE_NS: u64 = 500_000;
+/// After how many a CPU is given up.
+const ATTEMPTS: u32 = 1000;
 
 /// Maps a CPU's stack region and descriptor window; `None` without memory.
 pub(super) fn prepare(cpu: CpuId) -> Option<()> {
@@ -78,14 +81,14 @@ fn start_one(cpu: CpuId, apic_id: u32) -> bool {
             .store(value, core::sync::atomic::Ordering::SeqCst);
     }
     apic::send_init(apic_id);
-    PATIENCE_NS.iter().any(|patience| {
+    (0..ATTEMPTS).any(|_| {
         apic::send_startup(apic_id, TRAMPOLINE_PAGE);
-        wait_for(cpu, *patience)
+        wait_for(cpu)
     })
 }
 
-fn wait_for(cpu: CpuId, patience_ns: u64) -> bool {
-    let end = clock::now() + patience_ns;
+fn wait_for(cpu: CpuId) -> bool {
+    let end = clock::now() + PATIENCE_NS;
     while !percpu::online().contains(cpu) {
         if clock::now() > end {
             return false;
