@@ -1,2 +1,127 @@
-//! Placeholder.
-fn main() {}
+//! `cargo xtask`: reads the command line and runs one verb.
+#![forbid(unsafe_code)]
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use xtask::machine::Options;
+use xtask::paths::Paths;
+use xtask::{build, demo, down, keep, run, setup, test, up, xl};
+
+/// Set-up, build, run, test and demo of Radon.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Gets what is missing: Rust target, QEMU, headers, Debian's kernels, a ramdisk.
+    Setup {
+        /// A PV-capable Linux kernel to use instead of Debian's.
+        #[arg(long, value_name = "FILE")]
+        kernel: Option<PathBuf>,
+    },
+    /// Builds everything for the machine.
+    Build,
+    /// Boots a host and gives the terminal to dom0's console (Ctrl-A X leaves).
+    Run(HostArgs),
+    /// Boots a host in the background and returns when dom0 is ready.
+    Up(HostArgs),
+    /// Runs dom0's `xl` on a host in the background.
+    Xl {
+        /// Which host.
+        #[arg(long, default_value = "radon")]
+        host: String,
+        /// What follows `xl`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+    /// Ends a host in the background.
+    Down {
+        /// Which host.
+        #[arg(long, default_value = "radon")]
+        name: String,
+    },
+    /// The main job: a host, a Rust guest, Debian's kernels, and all gone again.
+    Demo {
+        /// Only the guests written in Rust.
+        #[arg(long)]
+        rust_guests: bool,
+        #[command(flatten)]
+        host: HostArgs,
+    },
+    /// Runs all tests, or those whose name contains FILTER.
+    Test {
+        /// Part of a test's name.
+        filter: Option<String>,
+    },
+    /// Keeps a background host's QEMU and serves its management channel.
+    #[command(hide = true)]
+    Keep(HostArgs),
+}
+
+#[derive(Args, Clone)]
+struct HostArgs {
+    /// The host's name.
+    #[arg(long, default_value = "radon")]
+    name: String,
+    /// The host's memory.
+    #[arg(long, default_value = "2G")]
+    memory: String,
+    /// The host's CPUs.
+    #[arg(long, default_value_t = 2)]
+    cpus: u32,
+    /// Counts instructions instead of time: one CPU, exactly repeatable.
+    #[arg(long)]
+    icount: bool,
+    /// More words for the core's command line.
+    #[arg(long, default_value = "", value_name = "WORDS")]
+    core_args: String,
+    /// More words for dom0's command line.
+    #[arg(long, default_value = "", value_name = "WORDS")]
+    dom0_args: String,
+}
+
+impl From<HostArgs> for Options {
+    fn from(args: HostArgs) -> Self {
+        Self {
+            name: args.name,
+            memory: args.memory,
+            cpus: args.cpus,
+            icount: args.icount,
+            core_args: args.core_args,
+            dom0_args: args.dom0_args,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match perform(Cli::parse().verb) {
+        Ok(status) => ExitCode::from(status),
+        Err(why) => {
+            eprintln!("error: {why:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn perform(verb: Verb) -> Result<u8> {
+    let paths = Paths::find()?;
+    match verb {
+        Verb::Setup { kernel } => setup::setup(&paths, kernel.as_deref())?,
+        Verb::Build => build::build_and_tell(&paths)?,
+        Verb::Run(host) => return run::run(&paths, &host.into()),
+        Verb::Up(host) => up::up(&paths, &host.into())?,
+        Verb::Xl { host, args } => return xl::xl(&paths, &host, args),
+        Verb::Down { name } => down::down(&paths, &name)?,
+        Verb::Demo { rust_guests, host } => demo::demo(&paths, &host.into(), rust_guests)?,
+        Verb::Test { filter } => test::test(&paths, filter.as_deref())?,
+        Verb::Keep(host) => keep::keep(&paths, &host.into())?,
+    }
+    Ok(0)
+}

@@ -210,3 +210,38 @@ pub enum ToHost {
         status: u8,
     },
 }
+
+impl ToDom0 {
+    /// The session this is about, for a relay to renumber.
+    pub fn session_mut(&mut self) -> Option<&mut SessionId> {
+        match self {
+            Self::Hello { .. } => None,
+            Self::Exec { session, .. }
+            | Self::Stdin { session, .. }
+            | Self::StdinEnd { session }
+            | Self::Resize { session, .. }
+            | Self::FileOpened { session, .. }
+            | Self::FileChunk { session, .. }
+            | Self::FileEnd { session, .. }
+            | Self::FileRefused { session, .. }
+            | Self::Cancel { session } => Some(session),
+        }
+    }
+}
+
+impl ToHost {
+    /// The session this is about, for a relay to renumber.
+    pub fn session_mut(&mut self) -> Option<&mut SessionId> {
+        match self {
+            Self::Ready { .. } => None,
+            Self::Stdout { session, .. }
+            | Self::Stderr { session, .. }
+            | Self::StdinCredit { session, .. }
+            | Self::OpenFile { session, .. }
+            | Self::FileCredit { session, .. }
+            | Self::CloseFile { session, .. }
+            | Self::RawTerminal { session, .. }
+            | Self::Exit { session, .. } => Some(session),
+        }
+    }
+}

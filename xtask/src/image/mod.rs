@@ -1,0 +1,8 @@
+//! Turning linked programs into what a loader takes.
+
+mod flat;
+mod strip;
+mod symbols;
+
+pub use flat::flatten;
+pub use strip::strip;

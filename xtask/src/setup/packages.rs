@@ -1,0 +1,106 @@
+//! Debian packages that are installed, for which it takes root.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use crate::command;
+use crate::progress::Step;
+
+/// Something an installed package provides.
+#[derive(Clone, Copy, Debug)]
+pub struct Package {
+    /// The package.
+    name: &'static str,
+    /// What it is good for.
+    purpose: &'static str,
+    found: fn() -> bool,
+}
+
+impl Package {
+    /// The machine.
+    pub const QEMU: Self = Self {
+        name: "qemu-system-x86",
+        purpose: "runs hosts",
+        found: || command::exists("qemu-system-x86_64"),
+    };
+    /// Xen's headers.
+    pub const HEADERS: Self = Self {
+        name: "libxen-dev",
+        purpose: "the ABI test compares with its headers",
+        found: || Path::new("/usr/include/xen/xen.h").is_file(),
+    };
+    /// A C compiler.
+    pub const COMPILER: Self = Self {
+        name: "gcc",
+        purpose: "the ABI test compiles a C program",
+        found: || command::exists("cc") || command::exists("gcc"),
+    };
+    /// All of them.
+    pub const ALL: &[Self] = &[Self::QEMU, Self::HEADERS, Self::COMPILER];
+}
+
+/// Makes sure that packages are installed.
+///
+/// # Errors
+///
+/// One line that names those that are missing, and how to get them.
+pub fn ensure(packages: &[Package]) -> Result<()> {
+    let missing: Vec<_> = packages
+        .iter()
+        .filter(|package| !(package.found)())
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for package in &missing {
+        eprintln!("{} is missing ({})", package.name, package.purpose);
+    }
+    install(
+        &missing
+            .iter()
+            .map(|package| package.name)
+            .collect::<Vec<_>>(),
+    )
+}
+
+/// Installs packages.
+///
+/// # Errors
+///
+/// One line with the command to run, where we cannot.
+pub fn install(names: &[&str]) -> Result<()> {
+    let line = format!("apt-get install {}", names.join(" "));
+    if !command::exists("apt-get") {
+        bail!(
+            "{} missing, and no apt here: get them from your system",
+            names.join(" ")
+        );
+    }
+    if !rustix::process::geteuid().is_root() {
+        bail!("{} missing: run `sudo {line}`", names.join(" "));
+    }
+    let step = Step::begin(format!("installing {}", names.join(" ")));
+    update()?;
+    command::capture(
+        Command::new("apt-get")
+            .args(["install", "-y", "--no-install-recommends"])
+            .args(names)
+            .env("DEBIAN_FRONTEND", "noninteractive"),
+    )?;
+    step.done();
+    Ok(())
+}
+
+/// Fetches the lists of packages, if we may.
+///
+/// # Errors
+///
+/// If apt cannot.
+pub fn update() -> Result<()> {
+    if rustix::process::geteuid().is_root() {
+        command::capture(Command::new("apt-get").args(["-q", "update"]))?;
+    }
+    Ok(())
+}
