@@ -19,6 +19,7 @@ pub mod io;
 pub mod ioapic;
 pub mod irq;
 pub mod m2p;
+pub mod modules;
 pub mod msi;
 pub mod paging;
 pub mod percpu;
@@ -33,6 +34,7 @@ pub mod tlb;
 pub mod vectors;
 pub mod windows;
 
+pub use heap::heap_bytes;
 pub use percpu::this_cpu;
 pub use tlb::poll;
 
