@@ -2,6 +2,9 @@
 //!
 //! Only what shared code names; a test that needs more of a machine brings its own model.
 
+mod interrupts;
+
+pub use interrupts::{ioapic, irq, msi};
 pub use percpu::this_cpu;
 
 /// Copies between the core and a guest.
@@ -157,7 +160,7 @@ pub mod direct_map {
     use std::sync::{Mutex, PoisonError};
 
     use core::sync::atomic::{AtomicU64, Ordering};
-    use guest_abi::frame::Mfn;
+    use guest_abi::frame::{MachAddr, Mfn};
 
     static FRAMES: Mutex<BTreeMap<u64, &'static [AtomicU64; 512]>> = Mutex::new(BTreeMap::new());
 
@@ -173,6 +176,23 @@ pub mod direct_map {
     pub fn zero_frame(mfn: Mfn) {
         for word in entries(mfn) {
             word.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// Copies `len` bytes.
+    pub fn copy(from: MachAddr, to: MachAddr, len: usize) {
+        let page = |at: MachAddr| crate::arch::shared_page::SharedPage::new(at.frame());
+        for offset in 0..len as u64 {
+            let (from, to) = (
+                MachAddr::new(from.get() + offset),
+                MachAddr::new(to.get() + offset),
+            );
+            let byte = page(from)
+                .atomic_u8(from.page_offset())
+                .load(Ordering::Relaxed);
+            page(to)
+                .atomic_u8(to.page_offset())
+                .store(byte, Ordering::Relaxed);
         }
     }
 

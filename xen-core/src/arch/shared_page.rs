@@ -49,7 +49,7 @@ impl SharedPage {
 
     /// The address of the aligned `size` bytes (a power of two) around `offset`.
     fn at(self, offset: usize, size: usize) -> *mut u8 {
-        let offset = offset % PAGE_SIZE & !(size - 1);
+        let offset = (offset % PAGE_SIZE) & !(size - 1);
         super::frame_address(self.mfn).wrapping_add(offset)
     }
 }

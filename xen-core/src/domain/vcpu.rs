@@ -32,11 +32,16 @@ pub struct Vcpu {
 impl Vcpu {
     /// A vCPU that is down, of the domain with this `shared_info` frame.
     pub(super) fn new(id: VcpuId, shared_info: Mfn) -> Self {
+        let events = VcpuEvents::new(id, shared_info);
+        let entry = EntryState::new();
+        if let Some(info) = events.vcpu_info() {
+            entry.set_vcpu_info(info.core_address());
+        }
         Self {
             id,
-            entry: EntryState::new(),
+            entry,
             context: SpinLock::new(VcpuContext::new()),
-            events: VcpuEvents::new(id, shared_info),
+            events,
             sched: VcpuSched::new(id),
         }
     }

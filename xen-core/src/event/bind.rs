@@ -182,14 +182,14 @@ pub fn bind_vcpu<P: Endpoint>(local: &P, port: Port, vcpu: VcpuId) -> Result<(),
     Ok(())
 }
 
-/// Closes at most `budget` ports of one sweep over all of them.
+/// Closes at most `budget` ports, the lowest first.
 pub fn close_some<P: Endpoint>(
     local: &P,
     budget: u32,
     mut closed: impl FnMut(Port, PortState, VcpuId),
 ) -> Progress {
     for _ in 0..budget {
-        let Some(port) = local.ports().next_of_sweep() else {
+        let Some(port) = local.ports().lowest_open() else {
             return Progress::Done;
         };
         if let Ok((state, vcpu)) = close(local, port) {

@@ -3,6 +3,8 @@
 //! The scheduler is called with no event lock held; in turn, whoever raises an event holds no
 //! lock of the scheduler.
 
+use guest_abi::errno::Errno;
+use guest_abi::frame::Mfn;
 use guest_abi::ids::{DomId, Port, VcpuId, Virq};
 
 use super::port::{PortError, PortState};
@@ -12,6 +14,7 @@ use super::upcall::VcpuInfo;
 use super::{bind, virq};
 use crate::arch::shared_page::SharedPage;
 use crate::domain::{Domain, DomainRef, Vcpu, VcpuRef};
+use crate::mm::{self, Hold};
 use crate::sched;
 
 const PENDING: usize = core::mem::offset_of!(guest_abi::shared_info::SharedInfo, evtchn_pending);
@@ -179,4 +182,30 @@ pub fn poll_begin(vcpu: &VcpuRef, ports: &[Port]) -> Result<bool, PortError> {
 /// Ends a wait, if there still is one.
 pub fn poll_end(vcpu: &VcpuRef) {
     vcpu.events.wish.end(&vcpu.domain().events.pollers);
+}
+
+/// Moves a vCPU's `vcpu_info` to `offset` in the frame `mfn` of its domain, once. The frame is
+/// held as a writable page from now on. The vCPU is the caller's own, or down.
+///
+/// # Errors
+/// `EINVAL` when it was moved before, or for a place or frame that will not do.
+pub fn register_vcpu_info(vcpu: &VcpuRef, mfn: Mfn, offset: u32) -> Result<(), Errno> {
+    let place = VcpuInfo::try_new(mfn, offset)?;
+    mm::hold(vcpu.domain().id, mfn, Hold::Write).map_err(|_| Errno::EINVAL)?;
+    if !vcpu.events.info.move_to(place) {
+        mm::let_go(mfn, Hold::Write);
+        return Err(Errno::EINVAL);
+    }
+    vcpu.entry.set_vcpu_info(place.core_address());
+    Ok(())
+}
+
+/// Back to the slot in `shared_info`, for a domain that dies or is reset.
+pub(super) fn unregister_vcpu_info(vcpu: &Vcpu) {
+    let registered = vcpu.events.info.leave();
+    vcpu.entry
+        .set_vcpu_info(vcpu_info(vcpu).map_or(0, |info| info.core_address()));
+    if let Some(mfn) = registered {
+        mm::let_go(mfn, Hold::Write);
+    }
 }

@@ -96,19 +96,12 @@ impl Control {
         (port <= limit).then(|| Port::new(port))
     }
 
-    /// The lowest port from `from` on that is in use.
-    fn lowest_used(&self, from: u32) -> Option<Port> {
-        // Port 0 is marked as used for good.
-        let from = from.max(1);
-        let mut words = (0u32..).zip(&self.used).skip((from / 64) as usize);
-        words.find_map(|(index, word)| {
-            let below = if index == from / 64 {
-                (1 << (from % 64)) - 1
-            } else {
-                0
-            };
-            let rest = word & !below;
-            (rest != 0).then(|| Port::new(index * 64 + rest.trailing_zeros()))
+    /// The lowest port that is in use.
+    fn lowest_used(&self) -> Option<Port> {
+        (0u32..).zip(&self.used).find_map(|(index, word)| {
+            // Port 0 is marked as used for good.
+            let word = if index == 0 { word & !1 } else { *word };
+            (word != 0).then(|| Port::new(index * 64 + word.trailing_zeros()))
         })
     }
 
@@ -133,7 +126,6 @@ pub struct Ports<P> {
     pub(super) control: SpinLock<Control>,
     chunks: [Once<Box<[Slot<P>]>>; CHUNKS],
     limit: u32,
-    cursor: AtomicU32,
 }
 
 impl<P> fmt::Debug for Ports<P> {
@@ -167,7 +159,6 @@ impl<P> Ports<P> {
             }),
             chunks: [const { Once::new() }; CHUNKS],
             limit: max_port.min(two_level::PORTS - 1),
-            cursor: AtomicU32::new(0),
         }
     }
 
@@ -246,13 +237,9 @@ impl<P> Ports<P> {
         self.control.lock().dying = true;
     }
 
-    /// The next open port of a sweep over all of them; starts over after the last.
-    pub(super) fn next_of_sweep(&self) -> Option<Port> {
-        let from = self.cursor.load(Ordering::Relaxed);
-        let next = self.control.lock().lowest_used(from);
-        let cursor = next.map_or(0, |port| port.get() + 1);
-        self.cursor.store(cursor, Ordering::Relaxed);
-        next
+    /// The lowest open port.
+    pub(super) fn lowest_open(&self) -> Option<Port> {
+        self.control.lock().lowest_used()
     }
 
     /// Runs `action` with the control locks of `self` and `other` held, taken in the order of

@@ -36,7 +36,7 @@ impl VcpuInfo {
     /// `EINVAL` when it would be misaligned or cross the end of the page.
     pub fn try_new(mfn: Mfn, offset: u32) -> Result<Self, Errno> {
         let offset = offset as usize;
-        if offset % 8 != 0 || offset > PAGE_SIZE - SIZE {
+        if !offset.is_multiple_of(8) || offset > PAGE_SIZE - SIZE {
             return Err(Errno::EINVAL);
         }
         Ok(Self {
@@ -53,6 +53,11 @@ impl VcpuInfo {
     /// The machine address of its first byte.
     pub const fn maddr(self) -> MachAddr {
         MachAddr::new((self.page.mfn().get() << PAGE_SHIFT) | self.offset as u64)
+    }
+
+    /// Where the core sees it.
+    pub fn core_address(&self) -> u64 {
+        core::ptr::from_ref(self.byte(0)).addr() as u64
     }
 
     /// The flag "take an upcall".
@@ -146,12 +151,24 @@ impl InfoPlace {
         self.maddr.load(Ordering::SeqCst) != self.legacy
     }
 
-    /// Moves to `new`. Senders that still write to the old place raised their port before the
-    /// move was visible, so the announcement of all ports covers theirs.
-    pub fn move_to(&self, new: VcpuInfo) {
+    /// Moves to `new`, unless it has moved before; says whether it did. Senders that still write
+    /// to the old place raised their port before the move was visible, so the announcement of all
+    /// ports covers theirs.
+    pub fn move_to(&self, new: VcpuInfo) -> bool {
+        if self.is_registered() {
+            return false;
+        }
         new.copy_from(self.get());
-        self.maddr.store(new.maddr().get(), Ordering::SeqCst);
-        new.announce_all();
+        let moved = self.maddr.compare_exchange(
+            self.legacy,
+            new.maddr().get(),
+            Ordering::SeqCst,
+            Ordering::SeqCst,
+        );
+        if moved.is_ok() {
+            new.announce_all();
+        }
+        moved.is_ok()
     }
 
     /// Back to the slot in `shared_info`; the registered frame, whose hold the caller drops.
@@ -183,7 +200,8 @@ mod tests {
         old.word(16).store(0xdead, SeqCst);
         let new = VcpuInfo::try_new(Mfn::new(0x1_0002), 4096 - 64).unwrap();
         assert!(!place.is_registered());
-        place.move_to(new);
+        assert!(place.move_to(new));
+        assert!(!place.move_to(new), "only once");
         let now = place.get().unwrap();
         assert_eq!(now.maddr().get(), 0x1000_2fc0);
         assert_eq!(now.word(16).load(SeqCst), 0xdead);
@@ -200,7 +218,7 @@ mod tests {
         let place = InfoPlace::legacy(VcpuId::new(32), Mfn::new(0x1_0003));
         assert!(place.get().is_none());
         let new = VcpuInfo::try_new(Mfn::new(0x1_0004), 0).unwrap();
-        place.move_to(new);
+        assert!(place.move_to(new));
         assert_eq!(new.upcall_mask().load(SeqCst), 1);
     }
 

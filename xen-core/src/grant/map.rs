@@ -30,7 +30,7 @@ use crate::sync::SpinLock;
 pub struct Grants<P> {
     pub(super) table: SpinLock<Table>,
     pub(super) track: SpinLock<MapTrack<P>>,
-    pub(super) max_frames: u32,
+    max_frames: u32,
 }
 
 impl<P> Grants<P> {
@@ -41,6 +41,11 @@ impl<P> Grants<P> {
             track: SpinLock::new(MapTrack::new(max_maptrack_frames)),
             max_frames: max_grant_frames,
         }
+    }
+
+    /// How many frames its table may have.
+    pub const fn max_frames(&self) -> u32 {
+        self.max_frames
     }
 
     /// How many of its entries are in use by others.
@@ -98,7 +103,13 @@ pub trait Machine {
     ///
     /// # Errors
     /// When there is no such entry that the mapper may write.
-    fn install(&self, place: Place, frame: Mfn, flags: MapFlags) -> Result<(), GrantStatus>;
+    fn install(
+        &self,
+        place: Place,
+        granter: DomId,
+        frame: Mfn,
+        flags: MapFlags,
+    ) -> Result<(), GrantStatus>;
 
     /// Clears the page-table entry, if it still maps `frame` for `access`.
     ///
@@ -173,7 +184,7 @@ fn map_reserved<P: Party>(
     let access = request.access();
     let frame = begin_use(granter, request.reference, mapper.id(), access, machine)?;
     if request.is_for_cpu()
-        && let Err(status) = machine.install(request.place, frame, request.flags)
+        && let Err(status) = machine.install(request.place, granter.id(), frame, request.flags)
     {
         end_use(granter, request.reference, frame, access, machine);
         return Err(status);
@@ -184,6 +195,7 @@ fn map_reserved<P: Party>(
         frame,
         access,
         host: request.is_for_cpu(),
+        contains_pte: matches!(request.place, Place::Entry(_)),
         device: request.is_for_devices(),
     })
 }
@@ -226,8 +238,8 @@ pub(super) fn end_use<P: Party>(
 /// Which parts of a mapping an unmap call means.
 #[derive(Clone, Copy, Debug)]
 pub struct Parts {
-    /// The CPU's mapping, at this place.
-    pub host: Option<Place>,
+    /// The CPU's mapping, at this address (or, for one made so, this entry's).
+    pub host: Option<u64>,
     /// The device mapping, at this bus address.
     pub device: Option<u64>,
 }
@@ -271,9 +283,14 @@ fn remove_parts<P>(
     {
         return Err(GrantStatus::BadDevAddr);
     }
-    if let Some(place) = parts.host
+    if let Some(address) = parts.host
         && mapping.host
     {
+        let place = if mapping.contains_pte {
+            Place::Entry(address)
+        } else {
+            Place::Address(address)
+        };
         machine.remove(place, mapping.frame, mapping.access)?;
         mapping.host = false;
     }

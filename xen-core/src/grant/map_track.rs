@@ -30,6 +30,8 @@ pub struct Mapping<P> {
     pub access: Access,
     /// Whether it is mapped for the CPU.
     pub host: bool,
+    /// Whether its page-table entry is named by the entry's own address.
+    pub contains_pte: bool,
     /// Whether it is mapped for devices.
     pub device: bool,
 }
@@ -211,6 +213,7 @@ mod tests {
             frame: Mfn::new(1),
             access: Access::Read,
             host: true,
+            contains_pte: false,
             device: false,
         }
     }

@@ -122,7 +122,13 @@ impl Machine for Memory {
             .expect("as above");
     }
 
-    fn install(&self, place: Place, frame: Mfn, flags: MapFlags) -> Result<(), GrantStatus> {
+    fn install(
+        &self,
+        place: Place,
+        _: DomId,
+        frame: Mfn,
+        flags: MapFlags,
+    ) -> Result<(), GrantStatus> {
         let mut entries = self.entries.lock().unwrap();
         if slot(place) == 0 || entries.contains_key(&slot(place)) {
             return Err(GrantStatus::GeneralError);
@@ -337,7 +343,7 @@ proptest! {
                 Op::Unmap { mapper, handle, place, device } => {
                     let frame = live.get(&(mapper, handle)).map(|mapped| mapped.frame << 12);
                     let parts = Parts {
-                        host: place.map(Place::Address),
+                        host: place,
                         device: frame.filter(|_| device),
                     };
                     let handle = GrantHandle::new(handle);
@@ -399,7 +405,7 @@ fn a_mapping_outlives_the_granters_hold_and_is_unmapped_once() {
         "the granter stays while it is mapped"
     );
     let parts = Parts {
-        host: Some(Place::Address(3)),
+        host: Some(3),
         device: None,
     };
     let first = unmap(&domains[1], handle, parts, &memory).unwrap();
@@ -420,7 +426,7 @@ fn a_page_table_entry_that_was_changed_is_not_unmapped() {
     let (handle, _) = map(&domains[1], &domains[0], &wanted, &memory).unwrap();
     memory.entries.lock().unwrap().insert(3, (9, true));
     let parts = Parts {
-        host: Some(Place::Address(3)),
+        host: Some(3),
         device: None,
     };
     let refused = unmap(&domains[1], handle, parts, &memory);

@@ -2,11 +2,14 @@
 
 mod batch;
 pub mod console_io;
+pub mod event_channel_op;
 mod flush;
+pub mod grant_table_op;
 pub mod guest_ptr;
 pub mod memory_op;
 pub mod mmu_update;
 pub mod mmuext_op;
+pub mod physdev_op;
 pub mod sched_op;
 pub mod set_timer_op;
 pub mod update_va_mapping;

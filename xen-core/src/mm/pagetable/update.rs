@@ -190,6 +190,11 @@ impl<'a, M: Machine> Space<'a, M> {
         Ok(found)
     }
 
+    /// Whether the slot lies in an L1 table of the domain that is in use.
+    pub fn is_leaf(&self, slot: Slot) -> bool {
+        self.leaf_entry(slot).is_ok()
+    }
+
     /// The entry in a slot of an L1 table in use.
     pub(super) fn leaf_entry(&self, slot: Slot) -> Result<&'a AtomicU64, Refusal> {
         let page = self

@@ -1,0 +1,272 @@
+//! `grant_table_op`: an array of requests, each with a status of its own.
+//!
+//! A long array is worked on in pieces: between two, the arguments point at what is left.
+
+use guest_abi::errno::Errno;
+use guest_abi::frame::MachAddr;
+use guest_abi::grant_table::{
+    GetVersion, GrantCopy, GrantStatus, GrantTableOp, MapFlags, MapGrantRef, QuerySize, SetVersion,
+    SetupTable, UnmapGrantRef,
+};
+use guest_abi::ids::{DomIdArg, GrantHandle};
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+use super::guest_ptr::GuestPtr;
+use super::{Call, Reply, Stop};
+use crate::domain::DomainRef;
+use crate::grant::copy::copy;
+use crate::grant::machine::Caller;
+use crate::grant::map::{Parts, Place, Request, Unmapped, map, unmap};
+
+/// Requests that one call handles before it pauses.
+const BATCH: u32 = 64;
+/// Mappings that are removed before one flush for them all.
+const UNMAP_BATCH: u32 = 32;
+
+/// `grant_table_op(command, requests, count)`.
+pub fn grant_table_op(call: &mut Call<'_>) -> Reply {
+    let [command, requests, count, ..] = call.args;
+    let command = GrantTableOp::from_register(command).ok_or(Errno::ENOSYS)?;
+    // As in C, the count is an `unsigned int` that must not look negative.
+    let count = u32::try_from(count & 0xffff_ffff).unwrap_or(u32::MAX);
+    if count > i32::MAX as u32 {
+        return Err(Errno::EINVAL.into());
+    }
+    match command {
+        GrantTableOp::MapGrantRef => each(call, count, map_grant_ref),
+        GrantTableOp::UnmapGrantRef => unmap_all(call, count),
+        GrantTableOp::Copy => each(call, count, grant_copy),
+        GrantTableOp::SetupTable => single(call, requests, count, setup_table),
+        GrantTableOp::QuerySize => single(call, requests, count, query_size),
+        GrantTableOp::SetVersion => set_version(requests),
+        GrantTableOp::GetVersion => get_version(call, requests),
+        // Version 2 and what came with it, transfer, and the debugging aid.
+        GrantTableOp::DumpTable
+        | GrantTableOp::Transfer
+        | GrantTableOp::UnmapAndReplace
+        | GrantTableOp::GetStatusFrames
+        | GrantTableOp::SwapGrantRef
+        | GrantTableOp::CacheFlush => Err(Errno::ENOSYS.into()),
+    }
+}
+
+/// Handles up to [`BATCH`] requests of an array in place.
+fn each<T: FromBytes + IntoBytes + Immutable>(
+    call: &mut Call<'_>,
+    count: u32,
+    operation: impl Fn(&Call<'_>, &mut T),
+) -> Reply {
+    let requests = GuestPtr::<T>::new(call.args[1]);
+    let now = count.min(BATCH);
+    for index in 0..now {
+        let at = requests.at(index.into())?;
+        let mut request = at.copy_in()?;
+        operation(call, &mut request);
+        at.copy_out(&request)?;
+    }
+    pause_after::<T>(call, now, count)
+}
+
+/// Ends the call, or leaves what is left of the array in the arguments.
+fn pause_after<T>(call: &mut Call<'_>, done: u32, count: u32) -> Reply {
+    if done == count {
+        return Ok(0);
+    }
+    call.args[1] = GuestPtr::<T>::new(call.args[1])
+        .at(done.into())?
+        .address()
+        .get();
+    call.args[2] = u64::from(count - done);
+    Err(Stop::Again)
+}
+
+/// The status in a structure.
+fn status_of(result: Result<(), GrantStatus>) -> i16 {
+    result.err().unwrap_or(GrantStatus::Okay).number()
+}
+
+/// A domain named as the other side of a grant.
+fn party(call: &Call<'_>, domid: DomIdArg) -> Result<DomainRef, GrantStatus> {
+    let domain = call.lookup(domid).map_err(|_| GrantStatus::BadDomain)?;
+    if domain.life.is_dying() {
+        Err(GrantStatus::BadDomain)
+    } else {
+        Ok(domain)
+    }
+}
+
+fn map_grant_ref(call: &Call<'_>, op: &mut MapGrantRef) {
+    match try_map(call, op) {
+        Ok((handle, address)) => {
+            op.handle = handle;
+            op.dev_bus_addr = address;
+            op.status = GrantStatus::Okay.number();
+        }
+        Err(status) => op.status = status.number(),
+    }
+}
+
+fn try_map(call: &Call<'_>, op: &MapGrantRef) -> Result<(GrantHandle, MachAddr), GrantStatus> {
+    let flags = MapFlags::from_bits_retain(op.flags);
+    let request = Request {
+        reference: op.reference,
+        flags,
+        place: if flags.contains(MapFlags::CONTAINS_PTE) {
+            Place::Entry(op.host_addr)
+        } else {
+            Place::Address(op.host_addr)
+        },
+    };
+    let granter = party(call, op.dom)?;
+    let (handle, frame) = map(
+        call.vcpu.domain_ref(),
+        &granter,
+        &request,
+        &Caller(call.vcpu),
+    )?;
+    Ok((handle, frame.to_maddr()))
+}
+
+/// Unmaps in batches of [`UNMAP_BATCH`], with one flush for each.
+fn unmap_all(call: &mut Call<'_>, count: u32) -> Reply {
+    let requests = GuestPtr::<UnmapGrantRef>::new(call.args[1]);
+    let now = count.min(BATCH);
+    let mut next = 0;
+    while next < now {
+        let end = now.min(next + UNMAP_BATCH);
+        unmap_batch(call, requests, next, end)?;
+        next = end;
+    }
+    pause_after::<UnmapGrantRef>(call, now, count)
+}
+
+fn unmap_batch(
+    call: &Call<'_>,
+    requests: GuestPtr<UnmapGrantRef>,
+    from: u32,
+    to: u32,
+) -> Result<(), Errno> {
+    let machine = Caller(call.vcpu);
+    let mut removed = heapless::Vec::<Unmapped<DomainRef>, { UNMAP_BATCH as usize }>::new();
+    let outcome = (from..to).try_for_each(|index| {
+        let at = requests.at(index.into())?;
+        let mut op = at.copy_in()?;
+        op.status = match unmap_one(call, &machine, &op) {
+            Ok(unmapped) => {
+                // The batch is as long as the vector.
+                let _ = removed.push(unmapped);
+                GrantStatus::Okay.number()
+            }
+            Err(status) => status.number(),
+        };
+        at.copy_out(&op)
+    });
+    // Also after a bad pointer: what was removed is finished.
+    if !removed.is_empty() {
+        machine.flush();
+    }
+    for unmapped in removed {
+        unmapped.finish(call.vcpu.domain_ref(), &machine);
+    }
+    outcome
+}
+
+fn unmap_one(
+    call: &Call<'_>,
+    machine: &Caller<'_>,
+    op: &UnmapGrantRef,
+) -> Result<Unmapped<DomainRef>, GrantStatus> {
+    let device = op.dev_bus_addr.get();
+    unmap(
+        call.vcpu.domain_ref(),
+        op.handle,
+        Parts {
+            host: (op.host_addr != 0).then_some(op.host_addr),
+            device: (device != 0).then_some(device),
+        },
+        machine,
+    )
+}
+
+fn grant_copy(call: &Call<'_>, op: &mut GrantCopy) {
+    let find = |domid| party(call, domid).ok();
+    op.status = status_of(copy(call.vcpu.domain_ref(), op, find, &Caller(call.vcpu)));
+}
+
+/// An operation that takes exactly one structure.
+fn single<T: FromBytes + IntoBytes + Immutable>(
+    call: &Call<'_>,
+    request: u64,
+    count: u32,
+    operation: impl FnOnce(&Call<'_>, &mut T),
+) -> Reply {
+    if count != 1 {
+        return Err(Errno::EINVAL.into());
+    }
+    let request = GuestPtr::<T>::new(request);
+    let mut op = request.copy_in()?;
+    operation(call, &mut op);
+    request.copy_out(&op)?;
+    Ok(0)
+}
+
+/// The domain whose table is meant; only a privileged caller may mean another's.
+fn table_owner(call: &Call<'_>, domid: DomIdArg) -> Result<DomainRef, GrantStatus> {
+    call.resolve(domid).map_err(|errno| match errno {
+        Errno::EPERM => GrantStatus::PermissionDenied,
+        _ => GrantStatus::BadDomain,
+    })
+}
+
+fn setup_table(call: &Call<'_>, op: &mut SetupTable) {
+    op.status = status_of(try_setup_table(call, op));
+}
+
+fn try_setup_table(call: &Call<'_>, op: &SetupTable) -> Result<(), GrantStatus> {
+    let owner = table_owner(call, op.dom)?;
+    let list = GuestPtr::<u64>::new(op.frame_list.get());
+    if op.nr_frames > owner.grants.max_frames() {
+        return Err(GrantStatus::GeneralError);
+    }
+    for index in 0..op.nr_frames {
+        let frame = owner
+            .grants
+            .frame(owner.id, index)
+            .map_err(|_| GrantStatus::GeneralError)?;
+        list.at(index.into())
+            .and_then(|at| at.copy_out(&frame.get()))
+            .map_err(|_| GrantStatus::BadVirtAddr)?;
+    }
+    Ok(())
+}
+
+fn query_size(call: &Call<'_>, op: &mut QuerySize) {
+    let owner = table_owner(call, op.dom);
+    if let Ok(owner) = &owner {
+        op.nr_frames = owner.grants.frames();
+        op.max_nr_frames = owner.grants.max_frames();
+    }
+    op.status = status_of(owner.map(drop));
+}
+
+/// Only version 1 is there to be chosen.
+fn set_version(request: u64) -> Reply {
+    let request = GuestPtr::<SetVersion>::new(request);
+    let wanted = request.copy_in()?.version;
+    let answer = match wanted {
+        1 => Ok(0),
+        2 => Err(Errno::ENOSYS.into()),
+        _ => Err(Errno::EINVAL.into()),
+    };
+    request.copy_out(&SetVersion { version: 1 })?;
+    answer
+}
+
+fn get_version(call: &Call<'_>, request: u64) -> Reply {
+    let request = GuestPtr::<GetVersion>::new(request);
+    let mut op = request.copy_in()?;
+    call.resolve(op.dom)?;
+    op.version = 1;
+    request.copy_out(&op)?;
+    Ok(0)
+}
