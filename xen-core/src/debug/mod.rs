@@ -4,4 +4,5 @@ pub mod backtrace;
 pub mod console;
 pub mod log;
 pub mod ring;
+pub mod sweep;
 pub mod symbols;

@@ -36,3 +36,9 @@ impl SharedInfoPage {
         self.mfn
     }
 }
+
+impl Drop for SharedInfoPage {
+    fn drop(&mut self) {
+        mm::free_xenheap_page(self.mfn);
+    }
+}

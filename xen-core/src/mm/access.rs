@@ -4,6 +4,7 @@
 //! shared records and copies, without any lock.
 
 use core::fmt;
+use core::sync::atomic::{AtomicU64, Ordering};
 
 use guest_abi::errno::Errno;
 use guest_abi::frame::Mfn;
@@ -59,6 +60,23 @@ pub enum Hold {
     Write,
 }
 
+static READERS: AtomicU64 = AtomicU64::new(0);
+static WRITERS: AtomicU64 = AtomicU64::new(0);
+
+impl Hold {
+    const fn counter(self) -> &'static AtomicU64 {
+        match self {
+            Self::Read => &READERS,
+            Self::Write => &WRITERS,
+        }
+    }
+
+    /// How many holds of this kind there are, for the sweep.
+    pub fn outstanding(self) -> u64 {
+        self.counter().load(Ordering::Relaxed)
+    }
+}
+
 /// Keeps a frame of `owner`: not freed, and with [`Hold::Write`] not turned into a table.
 /// [`let_go`] ends that.
 ///
@@ -68,7 +86,9 @@ pub fn hold(owner: DomId, mfn: Mfn, hold: Hold) -> Result<(), Refusal> {
     on_behalf_of_nobody(|space| match hold {
         Hold::Read => space.get_page(mfn, owner).map(drop),
         Hold::Write => space.get_writable(mfn, owner).map(drop),
-    })
+    })?;
+    hold.counter().fetch_add(1, Ordering::Relaxed);
+    Ok(())
 }
 
 /// Ends what [`hold`] began.
@@ -76,10 +96,18 @@ pub fn let_go(mfn: Mfn, hold: Hold) {
     let Some(page) = heap::page(mfn) else {
         return;
     };
+    hold.counter().fetch_sub(1, Ordering::Relaxed);
     on_behalf_of_nobody(|space| match hold {
         Hold::Read => space.put_page(mfn, page),
         Hold::Write => space.put_writable(mfn, page),
     });
+}
+
+/// Gives back the claim that [`strike`](super::DomainMemory::strike) took off a frame.
+pub fn put_struck(mfn: Mfn) {
+    if let Some(page) = heap::page(mfn) {
+        on_behalf_of_nobody(|space| space.put_page(mfn, page));
+    }
 }
 
 /// A space without tables: holding frames changes none. All frames are foreign to it, so a table

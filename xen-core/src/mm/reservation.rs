@@ -11,7 +11,7 @@ use guest_abi::frame::{Mfn, Pfn};
 use guest_abi::ids::DomId;
 use guest_abi::memory::E820Entry;
 
-use super::access::{Hold, let_go};
+use super::access::put_struck;
 use super::frame_alloc::MAX_ORDER;
 use super::frame_table::{Links, PageInfo};
 use super::heap;
@@ -130,7 +130,7 @@ impl DomainMemory {
                 heap::give(first, order);
                 return Err(errno);
             }
-            let_go(*mfn, Hold::Read);
+            put_struck(*mfn);
         }
         self.account.lock().pages += 1 << order;
         self.enlist(first, 1 << order, pfn);

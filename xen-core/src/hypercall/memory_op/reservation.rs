@@ -13,7 +13,7 @@ use guest_abi::memory::{
 use super::super::guest_ptr::GuestPtr;
 use super::super::{Call, Reply, Stop};
 use crate::domain::{Domain, DomainRef};
-use crate::mm::access::{Hold, let_go, refused};
+use crate::mm::access::{put_struck, refused};
 use crate::mm::pagetable::Refusal;
 use crate::mm::{Place, frame_use};
 
@@ -141,7 +141,7 @@ fn give_back(domain: &Domain, mfn: Mfn) -> Result<(), Errno> {
         return Err(Errno::EBUSY);
     }
     domain.memory.strike(mfn)?;
-    let_go(mfn, Hold::Read);
+    put_struck(mfn);
     Ok(())
 }
 

@@ -10,12 +10,13 @@ use std::collections::BTreeMap;
 use guest_abi::frame::Mfn;
 use guest_abi::ids::DomId;
 use guest_abi::mmu::Pte;
-use proptest::prelude::{Strategy, any, proptest};
+use proptest::prelude::{ProptestConfig, Strategy, any, proptest};
 
 use super::entry::{Level, is_core_slot, is_writable};
 use super::test_machine::{GUEST, HOST, TestMachine, pte, slot};
 use super::update::Bits;
 use super::{Refusal, TableError, Tables};
+use crate::debug::sweep::Sweep;
 use crate::mm::frame_table::Status;
 use crate::mm::page_type::{PageType, Phase, TypeError};
 
@@ -106,6 +107,22 @@ impl World {
             root: None,
             descriptors: Vec::new(),
             budget,
+        }
+    }
+
+    /// Writes tables that are as they should be: from each of four frames on an L4, L3, L2 and L1,
+    /// shared with the tree before at every level.
+    fn plant(&self, tree: u64) {
+        let first = tree * 4;
+        for level in 0..3 {
+            let table = first + level;
+            self.machine.poke(table, 1, pte(table + 1, 7).get());
+            if tree > 0 {
+                self.machine.poke(table, 255, pte(table - 3, 7).get());
+            }
+        }
+        for (index, frame) in INDICES.into_iter().zip(16..HOST_ROOT) {
+            self.machine.poke(first + 3, index, pte(frame, 3).get());
         }
     }
 
@@ -241,6 +258,7 @@ impl World {
                 assert_eq!(state.ty(), PageType::Writable, "frame {frame}: {state:?}");
             }
         }
+        self.sweep();
         let released = self.machine.released.borrow();
         for &frame in released.iter() {
             assert_eq!(
@@ -249,6 +267,15 @@ impl World {
                 "frame {frame} was freed while in use"
             );
         }
+    }
+
+    /// The core's own sweep agrees: nothing is wrong, and nothing is left over.
+    fn sweep(&self) {
+        let roots = self.root.map(Mfn::new);
+        let mut report = |violation| panic!("{violation}");
+        let mut sweep = Sweep::count(&self.machine, FRAMES as usize, roots, &mut report).unwrap();
+        sweep.compare(&mut report);
+        assert_eq!(sweep.surplus(), (0, 0));
     }
 
     /// Takes everything apart; nothing may remain.
@@ -335,12 +362,17 @@ impl Recount {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(96))]
     #[test]
     fn counts_always_equal_a_naive_recount(
         budget in 140u32..400,
+        trees in 0u64..4,
         ops in proptest::collection::vec(any_op(), 1..120),
     ) {
         let mut world = World::new(budget);
+        for tree in 0..trees {
+            world.plant(tree);
+        }
         for op in ops {
             world.run(op);
             world.check();

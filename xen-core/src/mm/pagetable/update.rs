@@ -160,6 +160,29 @@ impl<'a, M: Machine> Space<'a, M> {
         written.map(drop).ok_or(Refusal::Misaligned)
     }
 
+    /// Writes a descriptor, already checked, into a descriptor page in use; a plain write to any
+    /// other page that is not a table.
+    ///
+    /// # Errors
+    /// When the page is not the domain's, or a page table.
+    pub fn write_descriptor(&mut self, slot: Slot, descriptor: u64) -> Result<(), Refusal> {
+        let machine = self.machine;
+        let page = machine
+            .page(slot.table)
+            .ok_or(Refusal::NoFrame(slot.table))?;
+        let state = page.ty.load();
+        let is_in_use = state.ty() == PageType::Descriptors && state.count() > 0;
+        if !is_in_use || page.owner() != self.owner.id {
+            return self.write_plain(slot, Pte::new(descriptor));
+        }
+        let entry = machine
+            .entries(slot.table)
+            .get(slot.index)
+            .ok_or(Refusal::Misaligned)?;
+        entry.store(descriptor, Ordering::Release);
+        Ok(())
+    }
+
     /// Replaces an L1 entry if it is still `old`, as an emulated read-modify-write instruction
     /// must. Answers with the entry found: `old` when the exchange took place.
     ///
