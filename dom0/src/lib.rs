@@ -24,3 +24,4 @@ pub mod machine;
 pub mod mgmt;
 #[cfg(target_os = "none")]
 pub mod serial;
+pub mod services;
