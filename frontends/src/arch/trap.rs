@@ -17,6 +17,8 @@ const STUB_SIZE: u64 = 16;
 //   out: stack = vector, error code, rip, ...; goes to trap_common
 global_asm!(
     ".pushsection .text, \"ax\", @progbits",
+    // Rust code in other codegen units names them.
+    ".global trap_stubs, trap_event, trap_syscall, trap_failsafe",
     ".balign 16",
     "trap_stubs:",
     ".set vector, 0",

@@ -32,6 +32,8 @@ struct Run {
 // user_leave: rdi = Run. Never returns to its own caller.
 global_asm!(
     ".pushsection .text, \"ax\", @progbits",
+    // Rust code in other codegen units names them.
+    ".global user_enter, user_leave",
     "user_enter:",
     "    push rbp", "    push rbx", "    push r12", "    push r13", "    push r14", "    push r15",
     "    mov [rdi], rsp",
