@@ -24,4 +24,3 @@ pub mod machine;
 pub mod mgmt;
 #[cfg(target_os = "none")]
 pub mod serial;
-pub mod services;
