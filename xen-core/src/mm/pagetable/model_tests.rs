@@ -5,7 +5,8 @@
     reason = "a handful of frames, on a 64-bit host"
 )]
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use guest_abi::frame::Mfn;
 use guest_abi::ids::DomId;
@@ -83,6 +84,15 @@ struct World {
     root: Option<u64>,
     descriptors: Vec<u64>,
     budget: u32,
+    tlb: RefCell<Tlb>,
+}
+
+/// What a CPU could still have cached: all it could have seen since the last flush.
+#[derive(Default)]
+struct Tlb {
+    flushes: u32,
+    writable: BTreeSet<u64>,
+    tables: BTreeSet<u64>,
 }
 
 impl World {
@@ -107,6 +117,7 @@ impl World {
             root: None,
             descriptors: Vec::new(),
             budget,
+            tlb: RefCell::default(),
         }
     }
 
@@ -259,6 +270,7 @@ impl World {
             }
         }
         self.sweep();
+        self.check_tlb(want.writers.keys().copied().collect());
         let released = self.machine.released.borrow();
         for &frame in released.iter() {
             assert_eq!(
@@ -266,6 +278,31 @@ impl World {
                 (0, 0),
                 "frame {frame} was freed while in use"
             );
+        }
+    }
+
+    /// No CPU could write a table, or use as a table what a guest may write, through anything it
+    /// has cached.
+    fn check_tlb(&self, writable: BTreeSet<u64>) {
+        let mut tlb = self.tlb.borrow_mut();
+        let flushes = self.machine.flushes.get();
+        if std::mem::replace(&mut tlb.flushes, flushes) != flushes {
+            tlb.writable = self.machine.writable_at_flush.borrow().clone();
+            tlb.tables = self.machine.tables_at_flush.borrow().clone();
+        }
+        for frame in &writable {
+            assert!(!tlb.tables.contains(frame), "{frame} may still be walked");
+        }
+        tlb.writable.extend(writable);
+        tlb.tables.extend(self.machine.live_tables());
+        for &frame in &tlb.writable {
+            let Some(page) = self.machine.pages.get(frame as usize) else {
+                continue;
+            };
+            let state = page.ty.load();
+            let is_read_by_cpus = state.live_table().is_some()
+                || state.ty() == PageType::Descriptors && state.count() > 0;
+            assert!(!is_read_by_cpus, "{frame} may still be written: {state:?}");
         }
     }
 

@@ -18,7 +18,7 @@ use super::{Budget, Space, Tables};
 use crate::cpu::AtomicCpuMask;
 use crate::mm::frame_table::PageInfo;
 use crate::mm::machine::{Machine, Owner, TableEntries};
-use crate::mm::page_type::Scope;
+use crate::mm::page_type::{PageType, Scope, TypeState};
 
 /// The domain whose tables the tests work on.
 pub(in crate::mm) const GUEST: DomId = DomId::new(1);
@@ -34,6 +34,8 @@ pub(in crate::mm) struct TestMachine {
     clock: Cell<u64>,
     flushed: Cell<u64>,
     pub(in crate::mm) flushes: Cell<u32>,
+    pub(in crate::mm) writable_at_flush: RefCell<BTreeSet<u64>>,
+    pub(in crate::mm) tables_at_flush: RefCell<BTreeSet<u64>>,
     pub(in crate::mm) released: RefCell<BTreeSet<u64>>,
     cpus: AtomicCpuMask,
 }
@@ -53,9 +55,26 @@ impl TestMachine {
             clock: Cell::new(1),
             flushed: Cell::new(0),
             flushes: Cell::new(0),
+            writable_at_flush: RefCell::default(),
+            tables_at_flush: RefCell::default(),
             released: RefCell::default(),
             cpus: AtomicCpuMask::new(),
         }
+    }
+
+    /// The frames that serve as page tables now.
+    pub(in crate::mm) fn live_tables(&self) -> BTreeSet<u64> {
+        self.frames_with(|state| state.live_table().is_some())
+    }
+
+    fn writable(&self) -> BTreeSet<u64> {
+        self.frames_with(|state| state.ty() == PageType::Writable && state.count() > 0)
+    }
+
+    fn frames_with(&self, is_meant: impl Fn(TypeState) -> bool) -> BTreeSet<u64> {
+        let pages = (0..).zip(&self.pages);
+        let meant = pages.filter(|(_, page)| is_meant(page.ty.load()));
+        meant.map(|(frame, _)| frame).collect()
     }
 
     pub(in crate::mm) fn owner(&self, id: DomId) -> Owner<'_> {
@@ -106,6 +125,8 @@ impl Machine for TestMachine {
             self.clock.set(self.clock.get() + 1);
             self.flushed.set(self.clock.get());
             self.flushes.set(self.flushes.get() + 1);
+            self.writable_at_flush.replace(self.writable());
+            self.tables_at_flush.replace(self.live_tables());
         }
     }
 
