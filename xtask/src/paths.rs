@@ -29,6 +29,12 @@ impl Paths {
         })
     }
 
+    /// A workspace somewhere else.
+    #[cfg(test)]
+    pub(crate) fn at(root: PathBuf) -> Self {
+        Self { root }
+    }
+
     /// The top of the workspace.
     #[must_use]
     pub fn root(&self) -> &Path {

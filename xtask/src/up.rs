@@ -86,10 +86,12 @@ fn wait_for_dom0(paths: &Paths, name: &str, keeper: &mut Child) -> Result<()> {
                 check_keeper(&folder, name, keeper)?;
                 thread::sleep(Duration::from_millis(20));
             }
-            Err(why) => {
-                let (words, log) = (host.last_words(), host.console_log());
-                return Err(why.context(format!("{name}: {words:?}, see {}", log.display())));
-            }
+            Err(_) => bail!(
+                "dom0 of host {name} does not answer after {} s; the console's last line: {} (see {})",
+                PATIENCE.as_secs(),
+                host.last_words(),
+                host.console_log().display()
+            ),
         }
     }
 }

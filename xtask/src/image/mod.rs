@@ -6,3 +6,10 @@ mod symbols;
 
 pub use flat::flatten;
 pub use strip::strip;
+
+#[cfg(test)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "small numbers made by hand"
+)]
+mod tests;

@@ -232,3 +232,7 @@ fn read<'a>(stream: &mut UnixStream, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
         Ok(count) => buffer.get(..count),
     }
 }
+
+#[cfg(test)]
+#[path = "relay_tests.rs"]
+mod tests;
