@@ -43,7 +43,7 @@ plain! {
 
 /// The address of something lent to a call.
 fn lend<T: ?Sized>(value: &mut T) -> GuestVirtAddr {
-    GuestVirtAddr::new(core::ptr::from_mut(value).cast::<u8>().addr() as u64)
+    GuestVirtAddr::new(core::ptr::from_mut(value).cast::<u8>().expose_provenance() as u64)
 }
 
 /// Issues a `domctl`.
@@ -91,7 +91,7 @@ pub(crate) fn set_vcpu_context(
     vcpu: VcpuId,
     context: &VcpuGuestContext,
 ) -> Result<(), Errno> {
-    let ctxt = GuestVirtAddr::new(core::ptr::from_ref(context).addr() as u64);
+    let ctxt = GuestVirtAddr::new(core::ptr::from_ref(context).expose_provenance() as u64);
     let payload = VcpuContext {
         vcpu,
         ctxt,
@@ -179,7 +179,7 @@ pub(crate) fn read_log(clear: bool, index: u32, into: &mut [u8]) -> Result<(usiz
 /// Runs the hypervisor's debug functions behind these letters.
 pub(crate) fn debug_keys(keys: &[u8]) -> Result<(), Errno> {
     let payload = DebugKeys {
-        keys: GuestVirtAddr::new(keys.as_ptr().addr() as u64),
+        keys: GuestVirtAddr::new(keys.as_ptr().expose_provenance() as u64),
         nr_keys: u32::try_from(keys.len()).map_err(|_| Errno::E2BIG)?,
         ..DebugKeys::default()
     };

@@ -51,7 +51,7 @@ impl SharedBytes {
     /// The address of the first byte.
     #[must_use]
     pub fn address(&self) -> u64 {
-        self.base.as_ptr().addr() as u64
+        self.base.as_ptr().expose_provenance() as u64
     }
 
     /// How many bytes there are.

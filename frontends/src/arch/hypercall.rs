@@ -67,7 +67,7 @@ use guest_abi::trap::TrapInfo;
 
 /// The address of a value that is lent to a hypercall.
 fn lend<T: ?Sized>(value: &mut T) -> u64 {
-    core::ptr::from_mut(value).cast::<u8>().addr() as u64
+    core::ptr::from_mut(value).cast::<u8>().expose_provenance() as u64
 }
 
 /// A call of the form `(command, *argument)`.
@@ -160,7 +160,7 @@ pub fn console_write(text: &[u8]) {
     let args = [
         u64::from(guest_abi::console_io::ConsoleIoOp::Write.number()),
         text.len() as u64,
-        text.as_ptr().addr() as u64,
+        text.as_ptr().expose_provenance() as u64,
     ];
     // SAFETY: the call only reads `text`. If it is refused there is nobody to tell.
     let _ = unsafe { guest_abi::call::call(Hypercall::ConsoleIo, args) };
@@ -187,7 +187,7 @@ pub fn console_read(into: &mut [u8]) -> usize {
 pub(crate) fn install_traps(table: &[TrapInfo; 33]) -> Result<(), Errno> {
     // SAFETY: the call reads up to the table's empty entry; the addresses are
     // those of the stubs in `trap`, the only ones a table of this crate holds.
-    unsafe { guest_abi::call::call(Hypercall::SetTrapTable, [table.as_ptr().addr() as u64]) }
+    unsafe { guest_abi::call::call(Hypercall::SetTrapTable, [table.as_ptr().expose_provenance() as u64]) }
         .map(drop)
 }
 
@@ -199,7 +199,7 @@ pub(crate) fn install_traps(table: &[TrapInfo; 33]) -> Result<(), Errno> {
 pub unsafe fn mmu_update(batch: &[MmuUpdate], foreign: u16) -> Result<(), (usize, Errno)> {
     let mut done = 0_u32;
     let args = [
-        batch.as_ptr().addr() as u64,
+        batch.as_ptr().expose_provenance() as u64,
         batch.len() as u64,
         lend(&mut done),
         u64::from(foreign),
@@ -216,7 +216,7 @@ pub unsafe fn mmu_update(batch: &[MmuUpdate], foreign: u16) -> Result<(), (usize
 /// As for [`mmu_update`].
 pub unsafe fn mmuext_op(batch: &[MmuextOp], foreign: u16) -> Result<(), Errno> {
     let args = [
-        batch.as_ptr().addr() as u64,
+        batch.as_ptr().expose_provenance() as u64,
         batch.len() as u64,
         0,
         u64::from(foreign),

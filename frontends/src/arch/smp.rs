@@ -35,7 +35,7 @@ pub fn start(vcpu: VcpuId, entry: Entry) -> Result<(), Errno> {
     // Both live as long as the vCPU does: for ever.
     let stack = vec![0_u128; STACK_SIZE / 16].leak().as_ptr_range();
     let trap_stack = Box::leak(Box::new(TrapStack::new()));
-    let stack_top = stack.end.addr() as u64;
+    let stack_top = stack.end.expose_provenance() as u64;
 
     let mut context = Box::new(VcpuGuestContext::default());
     context.flags = ContextFlags::IN_KERNEL.bits();
@@ -63,7 +63,7 @@ pub fn start(vcpu: VcpuId, entry: Entry) -> Result<(), Errno> {
     let args = [
         u64::from(VcpuOp::Initialise.number()),
         u64::from(vcpu.get()),
-        core::ptr::from_mut(&mut *context).addr() as u64,
+        core::ptr::from_mut(&mut *context).expose_provenance() as u64,
     ];
     // SAFETY: the context leads to a stack of its own, this crate's handlers and
     // the root that is loaded here.

@@ -7,7 +7,11 @@
 //! the caller of [`enter`], as from an ordinary call.
 
 use alloc::boxed::Box;
-use core::arch::global_asm;
+use core::{
+    arch::global_asm,
+    cell::UnsafeCell,
+    sync::atomic::{AtomicPtr, Ordering},
+};
 
 use guest_abi::{
     Errno, GuestVirtAddr, Hypercall,
@@ -15,6 +19,7 @@ use guest_abi::{
     trap::{FLAT_RING3_CS64, FLAT_RING3_SS64},
 };
 
+use super::bytes::pointer;
 pub use super::page_table::{USER_BASE, UserSpace};
 use crate::traps::TrapFrame;
 
@@ -58,13 +63,17 @@ unsafe extern "C" {
     fn user_leave(run: *mut Run) -> !;
 }
 
+/// Bytes of a trap stack.
+const TRAP_STACK: usize = 16 * 1024;
+
 /// The stack on which user mode comes back to the kernel.
 #[derive(Debug)]
 #[repr(C, align(16))]
 pub(crate) struct TrapStack {
-    space: [u8; 16 * 1024 - 16],
+    /// Written by the CPU and by what runs on the stack.
+    space: UnsafeCell<[u8; TRAP_STACK - 16]>,
     /// The stay under way: what `leave` finds above the frame.
-    run: *mut Run,
+    run: AtomicPtr<Run>,
     _pad: u64,
 }
 
@@ -72,15 +81,15 @@ impl TrapStack {
     /// An unused stack.
     pub(crate) const fn new() -> Self {
         Self {
-            space: [0; 16 * 1024 - 16],
-            run: core::ptr::null_mut(),
+            space: UnsafeCell::new([0; TRAP_STACK - 16]),
+            run: AtomicPtr::new(core::ptr::null_mut()),
             _pad: 0,
         }
     }
 
     /// What the hypervisor has to load into RSP on the way from user mode.
     pub(crate) fn top(&self) -> u64 {
-        (&raw const self.run).addr() as u64
+        (&raw const self.run).expose_provenance() as u64
     }
 }
 
@@ -92,25 +101,26 @@ impl TrapStack {
 /// 1. `stack` is the one registered with `stack_switch` for this virtual CPU.
 /// 2. The user root is loaded, and it does not map the kernel's memory.
 /// 3. `frame` is a user frame (CS with RPL 3).
-unsafe fn enter(stack: &mut TrapStack, frame: &mut TrapFrame) {
+unsafe fn enter(stack: &TrapStack, frame: &mut TrapFrame) {
     let mut run = Run {
         kernel_rsp: 0,
         frame: *frame,
     };
-    stack.run = &raw mut run;
+    stack.run.store(&raw mut run, Ordering::Release);
     // SAFETY: `run` lives until this returns, and only `leave` uses it meanwhile;
     // the rest is the caller's promise.
     unsafe { user_enter(&raw mut run) };
-    stack.run = core::ptr::null_mut();
+    stack.run.store(core::ptr::null_mut(), Ordering::Release);
     *frame = run.frame;
 }
 
 /// Ends the stay in user mode that brought `frame` to the top of its trap stack.
-pub(super) fn leave(frame: &mut TrapFrame) -> ! {
-    let above: *const TrapFrame = (&raw const *frame).wrapping_add(1);
+pub(super) fn leave(frame: &TrapFrame) -> ! {
+    let above = core::ptr::from_ref(frame).addr() + size_of::<TrapFrame>();
+    let stay: *const AtomicPtr<Run> = pointer(above as u64);
     // SAFETY: a frame from user mode lies at the top of the trap stack, right
     // below the pointer that `enter` stored.
-    let run = unsafe { above.cast::<*mut Run>().read() };
+    let run = unsafe { &*stay }.load(Ordering::Acquire);
     // SAFETY: `enter` still waits in `user_enter`, so its `Run` is alive.
     unsafe { (*run).frame = *frame };
     // SAFETY: as above; the frames between are plain data that nobody drops.
@@ -172,7 +182,7 @@ impl UserMode {
         // SAFETY: (1) `new` has registered the stack, and a `UserMode` stays on
         // its vCPU; (2) `new` has loaded the root, which maps user pages only;
         // (3) the selectors were just set.
-        unsafe { enter(&mut self.stack, context) };
+        unsafe { enter(&self.stack, context) };
     }
 
     /// The address space.

@@ -316,7 +316,7 @@ impl Mapping {
             .collect();
         let args = [
             u64::from(GrantTableOp::MapGrantRef.number()),
-            batch.as_mut_ptr().addr() as u64,
+            batch.as_mut_ptr().expose_provenance() as u64,
             batch.len() as u64,
         ];
         // SAFETY: the call fills in `batch` and maps at addresses just reserved. If it
@@ -387,7 +387,7 @@ fn unmap_grants(mappings: impl Iterator<Item = (u64, GrantHandle)>) {
         .collect();
     let args = [
         u64::from(GrantTableOp::UnmapGrantRef.number()),
-        batch.as_mut_ptr().addr() as u64,
+        batch.as_mut_ptr().expose_provenance() as u64,
         batch.len() as u64,
     ];
     // SAFETY: the call fills in `batch` and unmaps what only the dropped mapping used.
