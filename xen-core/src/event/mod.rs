@@ -19,6 +19,8 @@ pub mod upcall;
 pub mod virq;
 
 #[cfg(test)]
+mod domain_tests;
+#[cfg(test)]
 mod model_tests;
 
 use guest_abi::frame::Mfn;

@@ -9,6 +9,8 @@ pub mod guest_ptr;
 pub mod memory_op;
 pub mod mmu_update;
 pub mod mmuext_op;
+#[cfg(test)]
+mod op_tests;
 pub mod physdev_op;
 pub mod sched_op;
 pub mod set_timer_op;
