@@ -63,14 +63,19 @@ pub fn write_console(bytes: &[u8]) {
     }
 }
 
-/// Copies log bytes from number `from` on; says how many, and the number behind the last.
-pub fn read(from: u64, into: &mut [u8]) -> (usize, u64) {
-    CONSOLE.lock().ring.read(from, into)
+/// Where a reader that has read up to `index` goes on, or `None` starts.
+pub fn start_of(index: Option<u32>) -> u32 {
+    CONSOLE.lock().ring.start_of(index)
 }
 
-/// Forgets the log up to byte `upto`.
-pub fn clear(upto: u64) {
-    CONSOLE.lock().ring.clear(upto);
+/// Copies log bytes from `index` on; says how many.
+pub fn read_at(index: u32, into: &mut [u8]) -> usize {
+    CONSOLE.lock().ring.read_at(index, into)
+}
+
+/// Forgets what was logged so far.
+pub fn clear() {
+    CONSOLE.lock().ring.clear();
 }
 
 /// Writes in spite of the lock, when all else has failed.

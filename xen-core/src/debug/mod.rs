@@ -2,6 +2,7 @@
 
 pub mod backtrace;
 pub mod console;
+pub mod keys;
 pub mod log;
 pub mod ring;
 pub mod sweep;

@@ -42,31 +42,43 @@ impl Ring {
         }
     }
 
-    /// The number of the first byte that can still be read.
-    pub fn first(&self) -> u64 {
+    /// Where a reader that has read up to `index` goes on: there, or at the first byte that is
+    /// still kept. `None` starts at the first.
+    pub fn start_of(&self, index: Option<u32>) -> u32 {
+        low_half(index.map_or(self.first(), |index| self.number(index)))
+    }
+
+    /// Copies from byte `index` on (or the first there is, if later); says how many bytes.
+    pub fn read_at(&self, index: u32, into: &mut [u8]) -> usize {
+        let numbers = self.number(index)..self.next;
+        let mut count = 0;
+        for (slot, number) in into.iter_mut().zip(numbers) {
+            *slot = self.bytes.get(place(number)).copied().unwrap_or(0);
+            count += 1;
+        }
+        count
+    }
+
+    /// Forgets what was said so far.
+    pub fn clear(&mut self) {
+        self.cleared = self.next;
+    }
+
+    /// The number of the first byte that is still kept.
+    fn first(&self) -> u64 {
         self.next.saturating_sub(SIZE as u64).max(self.cleared)
     }
 
-    /// Copies from byte `from` on (or the first there is, if later); says how many bytes, and the
-    /// number of the byte behind them.
-    pub fn read(&self, from: u64, into: &mut [u8]) -> (usize, u64) {
-        let mut at = from.max(self.first());
-        let mut count = 0;
-        for slot in into.iter_mut() {
-            if at >= self.next {
-                break;
-            }
-            *slot = self.bytes.get(place(at)).copied().unwrap_or(0);
-            at += 1;
-            count += 1;
-        }
-        (count, at)
+    /// The byte that a reader calls `index`: readers know the lower half of its number only.
+    fn number(&self, index: u32) -> u64 {
+        let behind = low_half(self.next).wrapping_sub(index);
+        self.next.saturating_sub(behind.into()).max(self.first())
     }
+}
 
-    /// Forgets everything up to byte `upto`.
-    pub fn clear(&mut self, upto: u64) {
-        self.cleared = self.cleared.max(upto.min(self.next));
-    }
+#[expect(clippy::cast_possible_truncation, reason = "readers know no more")]
+const fn low_half(number: u64) -> u32 {
+    number as u32
 }
 
 fn place(number: u64) -> usize {
@@ -82,10 +94,11 @@ mod tests {
         let mut ring = Ring::new();
         ring.write(b"one two");
         let mut four = [0; 4];
-        assert_eq!(ring.read(0, &mut four), (4, 4));
+        assert_eq!(ring.read_at(ring.start_of(None), &mut four), 4);
         assert_eq!(&four, b"one ");
-        assert_eq!(ring.read(4, &mut four), (3, 7));
-        assert_eq!(ring.read(7, &mut four), (0, 7));
+        assert_eq!(ring.read_at(4, &mut four), 3);
+        assert_eq!(ring.read_at(7, &mut four), 0);
+        assert_eq!(ring.start_of(Some(7)), 7);
     }
 
     #[test]
@@ -93,9 +106,10 @@ mod tests {
         let mut ring = Ring::new();
         ring.write(&vec![b'a'; SIZE]);
         ring.write(b"bc");
-        assert_eq!(ring.first(), 2);
+        assert_eq!(ring.start_of(None), 2);
+        assert_eq!(ring.start_of(Some(1)), 2);
         let mut all = vec![0; SIZE + 10];
-        assert_eq!(ring.read(0, &mut all), (SIZE, SIZE as u64 + 2));
+        assert_eq!(ring.read_at(2, &mut all), SIZE);
         assert_eq!(&all[SIZE - 3..SIZE], b"abc");
     }
 
@@ -103,10 +117,21 @@ mod tests {
     fn what_was_cleared_is_not_read_again() {
         let mut ring = Ring::new();
         ring.write(b"old");
-        ring.clear(3);
+        ring.clear();
         ring.write(b"new");
         let mut text = [0; 8];
-        assert_eq!(ring.read(0, &mut text), (3, 6));
+        assert_eq!(ring.read_at(0, &mut text), 3);
         assert_eq!(&text[..3], b"new");
+    }
+
+    #[test]
+    fn numbers_may_wrap_for_readers() {
+        let mut ring = Ring::new();
+        ring.next = (1 << 32) - 2;
+        ring.write(b"abcd");
+        let mut text = [0; 8];
+        assert_eq!(ring.read_at(u32::MAX - 1, &mut text), 4);
+        assert_eq!(ring.read_at(1, &mut text), 1);
+        assert_eq!(text[0], b'd');
     }
 }
