@@ -14,6 +14,7 @@ extern crate alloc;
 pub mod arch;
 pub mod builder;
 pub mod drivers;
+pub mod config;
 pub mod executor;
 pub mod hypervisor;
 pub mod io;
