@@ -13,8 +13,8 @@ extern crate alloc;
 )]
 pub mod arch;
 pub mod builder;
-pub mod drivers;
 pub mod config;
+pub mod drivers;
 pub mod executor;
 pub mod hypervisor;
 pub mod io;
@@ -25,3 +25,5 @@ pub mod machine;
 pub mod mgmt;
 #[cfg(target_os = "none")]
 pub mod serial;
+pub mod toolstack;
+pub mod xl;

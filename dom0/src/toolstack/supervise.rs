@@ -1,0 +1,129 @@
+//! Looking after domains: what happens when one ends by itself.
+//!
+//! The hypervisor raises `VIRQ_DOM_EXC` whenever some domain has shut down, crashed or gone; it
+//! doesn't say which. So each time the list is read, and a guest that has ended since is dealt
+//! with as its configuration says.
+
+use alloc::collections::BTreeMap;
+use alloc::format;
+use alloc::rc::Rc;
+
+use backends::xenstore::Special;
+use guest_abi::domctl::{DomainInfo, DomainInfoFlags};
+use guest_abi::sched::ShutdownReason;
+use guest_abi::{DomId, Errno, Virq};
+
+use super::{Guest, Phase, Toolstack, nodes};
+use crate::config::Action;
+
+/// Why a domain has shut down, if it has.
+#[must_use]
+pub fn shutdown_reason(info: &DomainInfo) -> Option<ShutdownReason> {
+    let down = info.info_flags().contains(DomainInfoFlags::SHUTDOWN);
+    // A reason nobody knows is as bad as a crash.
+    let reason = ShutdownReason::from_number(info.shutdown_reason());
+    down.then(|| reason.unwrap_or(ShutdownReason::Crash))
+}
+
+impl Toolstack {
+    /// Starts to look after domains.
+    ///
+    /// # Errors
+    ///
+    /// The hypervisor's refusal of the virtual interrupt.
+    pub fn start(self: &Rc<Self>) -> Result<(), Errno> {
+        let port = self
+            .runtime
+            .listen(self.hypervisor.bind_virq(Virq::DomExc)?);
+        let toolstack = self.clone();
+        self.runtime.spawn(async move {
+            loop {
+                port.wait().await;
+                toolstack.look_around();
+            }
+        });
+        Ok(())
+    }
+
+    /// Finds the guests that have ended, and sees to each in a task of its own.
+    pub(super) fn look_around(self: &Rc<Self>) {
+        let infos = match self.hypervisor.domains() {
+            Ok(infos) => infos,
+            Err(errno) => return log::error!("the list of domains: {}", errno.name()),
+        };
+        let infos: BTreeMap<DomId, DomainInfo> = infos
+            .iter()
+            .map(|info| (DomId::new(info.domain.get()), *info))
+            .collect();
+        for guest in self.guests() {
+            let ended = match infos.get(&guest.domain) {
+                Some(info) => shutdown_reason(info).map(Phase::Ended),
+                None => Some(Phase::Gone),
+            };
+            let (Some(phase), Phase::Alive) = (ended, guest.phase.get()) else {
+                continue;
+            };
+            let toolstack = self.clone();
+            if let Phase::Ended(reason) = phase {
+                guest.phase.set(phase);
+                self.runtime
+                    .spawn(async move { toolstack.ended(&guest, reason).await });
+            } else {
+                // Somebody else has destroyed it.
+                self.runtime
+                    .spawn(async move { toolstack.remove(&guest).await });
+            }
+        }
+    }
+
+    /// Does what a guest's configuration says for its end.
+    async fn ended(self: &Rc<Self>, guest: &Rc<Guest>, reason: ShutdownReason) {
+        // Its last words may still be in the ring.
+        while self.run_console(guest) {}
+        self.store.borrow_mut().announce(Special::ReleaseDomain);
+        let action = match reason {
+            ShutdownReason::Poweroff => guest.config.on_poweroff,
+            ShutdownReason::Reboot | ShutdownReason::SoftReset => guest.config.on_reboot,
+            ShutdownReason::Crash | ShutdownReason::Watchdog => guest.config.on_crash,
+            ShutdownReason::Suspend => Action::Preserve,
+        };
+        let name = guest.name();
+        log::info!(
+            "domain {} ({name}) has ended: {reason:?}; {}",
+            guest.domain,
+            action.name()
+        );
+        self.changed.notify();
+        match action {
+            Action::Preserve => {}
+            Action::Destroy | Action::CoredumpDestroy => {
+                note_coredump(action);
+                self.remove(guest).await;
+            }
+            Action::Restart | Action::CoredumpRestart => {
+                note_coredump(action);
+                self.remove(guest).await;
+                self.start_again(guest).await;
+            }
+            Action::RenameRestart => {
+                *guest.name.borrow_mut() = format!("{name}-{}", guest.domain);
+                nodes::rename(&mut self.store.borrow_mut(), guest);
+                self.start_again(guest).await;
+            }
+        }
+    }
+
+    async fn start_again(self: &Rc<Self>, guest: &Rc<Guest>) {
+        let (config, images) = (guest.config.clone(), guest.images.clone());
+        let name = config.name.clone();
+        if let Err(error) = self.make(config, images, false).await {
+            log::error!("{name} could not be started again: {error}");
+        }
+    }
+}
+
+fn note_coredump(action: Action) {
+    if matches!(action, Action::CoredumpDestroy | Action::CoredumpRestart) {
+        log::warn!("no dump was written: dumps are not supported yet");
+    }
+}
