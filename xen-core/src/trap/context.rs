@@ -4,18 +4,14 @@
 //! them here are stale; the switch away fills them. What the core emulates (trap table, virtual
 //! control registers, privileges) lives here always.
 
-use guest_abi::frame::Mfn;
 use guest_abi::vcpu::CpuUserRegs;
 use guest_abi::zerocopy::FromZeros;
 
 use super::debugreg::DebugRegisters;
+use super::gdt::Gdt;
 use super::io::IoPrivilege;
+use super::ldt::Ldt;
 use super::table::TrapTable;
-
-/// Frames of a guest's GDT.
-pub const GDT_FRAMES: usize = guest_abi::trap::FIRST_RESERVED_GDT_PAGE as usize;
-/// Frames of a guest's LDT.
-pub const LDT_FRAMES: usize = 16;
 
 /// CR4 as a guest starts with it: PAE, OSFXSR, OSXMMEXCPT.
 const CR4_START: u64 = 1 << 5 | 1 << 9 | 1 << 10;
@@ -57,26 +53,6 @@ impl Default for FpuArea {
     }
 }
 
-/// The guest's own pages of the GDT.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Gdt {
-    /// The frames, each typed as a descriptor page and referenced by being here.
-    pub frames: [Option<Mfn>; GDT_FRAMES],
-    /// How many entries the guest said it has.
-    pub entries: u32,
-}
-
-/// The guest's LDT.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Ldt {
-    /// The frames, each typed as a descriptor page and referenced by being here.
-    pub frames: [Option<Mfn>; LDT_FRAMES],
-    /// Where the guest sees it.
-    pub base: u64,
-    /// How many entries; 0: no LDT.
-    pub entries: u32,
-}
-
 /// Segment bases.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bases {
@@ -113,8 +89,6 @@ pub struct VcpuContext {
     pub task_switched: bool,
     /// TSC_AUX.
     pub tsc_aux: u32,
-    /// An NMI waits for delivery.
-    pub nmi_pending: bool,
     /// The vCPU has been given a context.
     pub is_initialised: bool,
     /// Counts changes made while the vCPU was not running, so that a CPU that still holds its
@@ -143,7 +117,6 @@ impl VcpuContext {
             cr4: CR4_START,
             task_switched: false,
             tsc_aux: 0,
-            nmi_pending: false,
             is_initialised: false,
             generation: 0,
         }

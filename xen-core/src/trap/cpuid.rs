@@ -10,7 +10,7 @@ use guest_abi::cpuid::{
     SIGNATURE_EDX,
 };
 
-use super::machine::{CpuidResult, HostFacts};
+use super::machine::{CpuidResult, HostFacts, Machine};
 
 /// The version shown to guests: 4.17.
 pub const XEN_VERSION: u32 = 4 << 16 | 17;
@@ -96,6 +96,28 @@ pub fn leaf(
         FIRST_LEAF..=0x4000_00ff => hypervisor_leaf(leaf - FIRST_LEAF, subleaf, facts),
         _ => CpuidResult::default(),
     }
+}
+
+/// The feature words of what guests see, in the order in which toolstacks print them.
+pub fn host_capabilities(machine: &impl Machine) -> [u32; 8] {
+    let facts = machine.host_facts();
+    let see = |number| {
+        leaf(number, 0, facts, |leaf, subleaf| {
+            machine.cpuid(leaf, subleaf)
+        })
+    };
+    let (basic, extended, structured) = (see(1), see(0x8000_0001), see(7));
+    let power = see(0x8000_0007);
+    [
+        basic.edx,
+        basic.ecx,
+        extended.edx,
+        extended.ecx,
+        0,
+        structured.ebx,
+        structured.ecx,
+        power.edx,
+    ]
 }
 
 fn leaf1(host: CpuidResult) -> CpuidResult {

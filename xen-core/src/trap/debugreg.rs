@@ -5,6 +5,7 @@
 
 use guest_abi::errno::Errno;
 
+use super::machine::Machine;
 use crate::arch::layout::is_off_limits;
 
 /// DR6 with nothing reported.
@@ -61,7 +62,7 @@ impl DebugRegisters {
         }
     }
 
-    /// Sets register `number`; returns what to load into the hardware.
+    /// Sets register `number`; returns the value it has now.
     ///
     /// # Errors
     /// `EPERM` for an address of the core's, `EINVAL` for what a guest may not ask for.
@@ -89,6 +90,27 @@ impl DebugRegisters {
             _ => Err(Errno::EINVAL),
         }
     }
+}
+
+/// Sets a register and brings the hardware up to date. Only armed breakpoints are in the hardware.
+///
+/// # Errors
+/// As for [`DebugRegisters::set`].
+pub fn set(
+    debug: &mut DebugRegisters,
+    number: u8,
+    value: u64,
+    machine: &impl Machine,
+) -> Result<(), Errno> {
+    debug.set(number, value)?;
+    if debug.is_armed() {
+        for (number, address) in (0..).zip(debug.address) {
+            machine.set_debug_register(number, address);
+        }
+    }
+    machine.set_debug_register(6, debug.dr6);
+    machine.set_debug_register(7, debug.dr7);
+    Ok(())
 }
 
 fn upper_half_is_clear(value: u64) -> Result<(), Errno> {

@@ -15,7 +15,7 @@ use super::decode::{
 use super::gpr::{edx_eax, low16, low32, operand, read, set_edx_eax, set_operand, write};
 use super::machine::{BaseRegister, Machine};
 use super::state::EntryState;
-use super::{cpuid, flags, io, msr};
+use super::{cpuid, debugreg, flags, io, msr};
 use crate::arch::layout::is_off_limits;
 
 /// String elements moved for one trap; the rest traps again.
@@ -234,7 +234,8 @@ impl<M: Machine> Emulator<'_, M> {
         Ok(())
     }
 
-    fn cpuid(&mut self) -> Outcome {
+    /// Puts the guest's view of a CPUID leaf into its registers.
+    pub(super) fn cpuid(&mut self) -> Outcome {
         let (leaf, subleaf) = (low32(self.regs.rax), low32(self.regs.rcx));
         let facts = self.machine.host_facts();
         let answer = cpuid::leaf(leaf, subleaf, facts, |l, s| self.machine.cpuid(l, s));
@@ -326,13 +327,8 @@ impl<M: Machine> Emulator<'_, M> {
     }
 
     fn write_debug(&mut self, number: u8, reg: Reg) -> Outcome {
-        match self.context.debug.set(number, read(self.regs, reg)) {
-            Ok(value) => {
-                self.machine.set_debug_register(number, value);
-                Outcome::Retired
-            }
-            Err(_) => Outcome::Refused,
-        }
+        let value = read(self.regs, reg);
+        retired(debugreg::set(&mut self.context.debug, number, value, self.machine).is_ok())
     }
 
     fn linear(&self, memory: Memory, next_rip: u64) -> u64 {

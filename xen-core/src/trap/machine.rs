@@ -85,11 +85,18 @@ pub trait Machine {
     /// Shows the guest a page-fault address.
     fn set_cr2(&self, entry: &EntryState, address: u64);
 
+    /// Whether the tables in force allow the access that faulted: then a stale translation was to
+    /// blame, and the access will succeed when repeated.
+    fn is_spurious(&self, entry: &EntryState, address: GuestVirtAddr, error_code: u32) -> bool;
+
     /// A segment base.
     fn segment_base(&self, register: BaseRegister) -> u64;
 
     /// Sets a segment base; `base` is canonical.
     fn set_segment_base(&self, register: BaseRegister, base: u64);
+
+    /// Loads a selector into the GS of the other mode; a bad one becomes null.
+    fn load_inactive_gs(&self, selector: u16);
 
     /// Sets or clears the real CR0.TS.
     fn set_task_switched(&self, set: bool);
@@ -147,6 +154,7 @@ mod fake {
         pub(crate) mask: Cell<u8>,
         pub(crate) pending: Cell<bool>,
         pub(crate) cr2: Cell<u64>,
+        pub(crate) spurious: Cell<u64>,
         pub(crate) bases: RefCell<[u64; 3]>,
         pub(crate) task_switched: Cell<bool>,
         pub(crate) ports: RefCell<Vec<(u16, u32)>>,
@@ -222,6 +230,10 @@ mod fake {
             self.cr2.set(address);
         }
 
+        fn is_spurious(&self, _: &EntryState, address: GuestVirtAddr, _: u32) -> bool {
+            self.spurious.get() == address.get() && address.get() != 0
+        }
+
         fn segment_base(&self, register: BaseRegister) -> u64 {
             self.bases.borrow()[register as usize]
         }
@@ -229,6 +241,8 @@ mod fake {
         fn set_segment_base(&self, register: BaseRegister, base: u64) {
             self.bases.borrow_mut()[register as usize] = base;
         }
+
+        fn load_inactive_gs(&self, _: u16) {}
 
         fn set_task_switched(&self, set: bool) {
             self.task_switched.set(set);

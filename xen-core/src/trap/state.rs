@@ -40,6 +40,7 @@ pub struct EntryState {
     syscall_masks: AtomicBool,
     failsafe_masks: AtomicBool,
     in_nmi: AtomicBool,
+    nmi_pending: AtomicBool,
     kernel_ss: AtomicU64,
     event_callback: AtomicU64,
     failsafe_callback: AtomicU64,
@@ -89,6 +90,7 @@ impl EntryState {
             syscall_masks: AtomicBool::new(false),
             failsafe_masks: AtomicBool::new(false),
             in_nmi: AtomicBool::new(false),
+            nmi_pending: AtomicBool::new(false),
             kernel_ss: AtomicU64::new(FLAT_RING3_SS64 as u64),
             event_callback: AtomicU64::new(0),
             failsafe_callback: AtomicU64::new(0),
@@ -217,6 +219,17 @@ impl EntryState {
     pub fn set_in_nmi(&self, in_nmi: bool) {
         self.in_nmi.store(in_nmi, Ordering::Relaxed);
         self.refresh();
+    }
+
+    /// Asks for an NMI at the vCPU's next way out of the core.
+    pub fn raise_nmi(&self) {
+        self.nmi_pending.store(true, Ordering::Release);
+    }
+
+    /// Takes the NMI that waits, if its handler may be entered.
+    pub fn take_nmi(&self) -> bool {
+        let waits = self.nmi_pending.load(Ordering::Acquire);
+        waits && !self.in_nmi() && self.nmi_pending.swap(false, Ordering::AcqRel)
     }
 
     fn refresh(&self) {
