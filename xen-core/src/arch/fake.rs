@@ -102,10 +102,20 @@ pub mod clock {
 /// What a vCPU is switched with.
 pub mod context {
     use crate::domain::VcpuRef;
+    use crate::trap::VcpuContext;
 
     /// A test's vCPUs have no registers.
     pub fn switch(_prev: Option<&VcpuRef>, _next: Option<&VcpuRef>) {}
+
+    /// No CPU looks at it.
+    pub fn show_gdt(_context: &VcpuContext) {}
+
+    /// No CPU looks at it.
+    pub fn show_ldt(_context: &VcpuContext) {}
 }
+
+#[path = "fake_machine.rs"]
+pub mod machine;
 
 /// The serial port.
 pub mod serial {
@@ -251,14 +261,6 @@ pub mod tlb {
 
     /// Nobody walks the tables.
     pub fn load_root(_root: Mfn) {}
-}
-
-/// Descriptor windows: no CPU looks at them.
-pub mod windows {
-    use guest_abi::frame::Mfn;
-
-    /// No CPU loads it.
-    pub fn load_ldt(_pages: &[Option<Mfn>; 16], _entries: u32) {}
 }
 
 /// How much memory the core's heap has taken: the host's heap is none of ours.

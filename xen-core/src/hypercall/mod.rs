@@ -1,21 +1,35 @@
-//! The hypercall table: number → handler, and the one place where errors become numbers.
+//! Hypercalls: one file a family, and the table that leads to them ([`enter`]).
 
 mod batch;
+pub mod callback_op;
 pub mod console_io;
+pub mod debugreg;
 pub mod event_channel_op;
 mod flush;
+pub mod fpu_taskswitch;
 pub mod grant_table_op;
 pub mod guest_ptr;
 pub mod memory_op;
 pub mod mmu_update;
 pub mod mmuext_op;
+pub mod multicall;
 #[cfg(test)]
 mod op_tests;
 pub mod physdev_op;
 pub mod sched_op;
+pub mod set_callbacks;
+pub mod set_gdt;
+pub mod set_segment_base;
 pub mod set_timer_op;
+pub mod set_trap_table;
+pub mod stack_switch;
+mod table;
+pub mod update_descriptor;
 pub mod update_va_mapping;
+pub mod vm_assist;
 pub mod xen_version;
+
+pub use table::enter;
 
 use guest_abi::errno::Errno;
 use guest_abi::ids::{DomId, DomIdArg};
