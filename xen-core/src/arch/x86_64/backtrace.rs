@@ -36,7 +36,7 @@ pub fn callers(frame: u64) -> impl Iterator<Item = u64> {
 fn is_frame(frame: u64) -> bool {
     let in_image = frame >= image::start() && frame + 16 <= image::end();
     let offset = frame % STACK_REGION;
-    let guarded = matches!(offset >> 12, 0 | 2 | 4 | 6);
+    let guarded = matches!(offset >> 12, 0 | 2 | 4 | 6 | 8);
     let in_region = (STACKS_BASE..WINDOWS_BASE).contains(&frame) && !guarded && offset <= 0xfff0;
     frame.is_multiple_of(8) && (in_image || in_region)
 }

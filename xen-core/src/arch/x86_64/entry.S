@@ -133,7 +133,9 @@ syscall_stubs:
     .byte 0x48, 0xa3
     .quad {stacks} + cpu * 0x10000 - {info_size} + {rax}
     mov rax, rsp
-    movabs rsp, offset {stacks} + cpu * 0x10000 - {info_size}
+    // mov rsp, frame
+    .byte 0x48, 0xbc
+    .quad {stacks} + cpu * 0x10000 - {info_size}
     jmp syscall_common
     .set cpu, cpu + 1
 .endr
@@ -149,7 +151,9 @@ syscall32_stubs:
     .byte 0x48, 0xa3
     .quad {stacks} + cpu * 0x10000 - {info_size} + {rax}
     mov rax, rsp
-    movabs rsp, offset {stacks} + cpu * 0x10000 - {info_size}
+    // mov rsp, frame
+    .byte 0x48, 0xbc
+    .quad {stacks} + cpu * 0x10000 - {info_size}
     jmp syscall32_common
     .set cpu, cpu + 1
 .endr
@@ -387,217 +391,6 @@ return_to_guest:
     mov rcx, [rsp + {rcx}]
     mov r11, [rsp + {r11}]
     add rsp, {rip}
+.global final_iret
 final_iret:
     iretq
-final_iret_end:
-
-// trap_entry: one 16-byte stub for each vector; trap_entry_points lists their addresses.
-//   in:   the processor's frame, with an error code for some vectors
-//   out:  to a common part with the error code and the vector pushed as CpuUserRegs has them
-.macro trap_stub number
-    .balign 16
-    .if (\number == 8) || ((\number >= 10) && (\number <= 14)) || (\number == 17) || (\number == 21)
-    .else
-        push 0
-    .endif
-    mov dword ptr [rsp + 4], \number
-    .if (\number == 1)
-        jmp debug_common
-    .elseif (\number == 2) || (\number == 8) || (\number == 18)
-        jmp ist_common
-    .else
-        jmp trap_common
-    .endif
-.endm
-
-.balign 16
-trap_entry:
-.set number, 0
-.rept 256
-    trap_stub number
-    .set number, number + 1
-.endr
-
-// trap_common: an exception or interrupt, from the guest or from the core itself.
-//   in:   stack as CpuUserRegs from error_code upwards. From the guest that is the frame, because
-//         the TSS stack pointer is its end
-//   out:  return_to_guest, or back into the core
-trap_common:
-    cld
-    push_registers
-    test byte ptr [rsp + {cs}], 3
-    jz trap_in_core
-trap_from_guest:
-    call_with_frame {guest_trap}
-    jmp return_to_guest
-
-// trap_in_core: an interrupt of the idle loop, or a fault.
-//   in:   rsp = a CpuUserRegs without data selectors, somewhere on a stack
-//   out:  to where the function left rip, or, after a failed final_iret, to the guest by way of
-//         the frame into which the function has copied its registers
-trap_in_core:
-    mov rdi, rsp
-    mov rbp, rsp
-    and rsp, -16
-    call {core_trap}
-    mov rsp, rbp
-    test eax, eax
-    jnz iret_failed
-    pop r15
-    pop r14
-    pop r13
-    pop r12
-    pop rbp
-    pop rbx
-    pop r11
-    pop r10
-    pop r9
-    pop r8
-    pop rax
-    pop rcx
-    pop rdx
-    pop rsi
-    pop rdi
-    add rsp, 8
-    iretq
-
-iret_failed:
-    or rsp, 0xffff
-    inc rsp
-    sub rsp, {info_size}
-    call_with_frame {guest_iret_fault}
-    jmp return_to_guest
-
-// ist_common: NMI, double fault, machine check, each on a stack of its own.
-//   in:   as trap_common. These come between any two instructions, in the guest or the core
-//   out:  back to exactly there
-ist_common:
-    cld
-    push_registers
-    mov rdi, rsp
-    mov rbp, rsp
-    and rsp, -16
-    call {ist_trap}
-    mov rsp, rbp
-    pop r15
-    pop r14
-    pop r13
-    pop r12
-    pop rbp
-    pop rbx
-    pop r11
-    pop r10
-    pop r9
-    pop r8
-    pop rax
-    pop rcx
-    pop rdx
-    pop rsi
-    pop rdi
-    add rsp, 8
-    iretq
-
-// debug_common: #DB, on a stack of its own because one that is held back by "mov ss" arrives at
-// the first instruction of syscall_stubs, where rsp is still the guest's.
-//   in:   as trap_common
-//   out:  the guest's: moved to the frame, then like any trap. The core's: ignored
-debug_common:
-    cld
-    push_registers
-    test byte ptr [rsp + {cs}], 3
-    jz trap_in_core
-    mov rsi, rsp
-    mov rdi, rsp
-    or rdi, 0xffff
-    inc rdi
-    sub rdi, {info_size}
-    mov rdx, rdi
-    mov ecx, 21
-    rep movsq
-    mov rsp, rdx
-    jmp trap_from_guest
-
-// guarded_copy(rdi = to, rsi = from, rdx = bytes) -> rax = bytes left over.
-// A fault ends the copy.
-.balign 16
-.global guarded_copy
-guarded_copy:
-    mov rcx, rdx
-guarded_copy_start:
-    rep movsb
-guarded_copy_end:
-    mov rax, rcx
-    ret
-
-// guarded_load_{ds,es,fs,gs}(edi = selector) -> eax = 0, or 1 if the load faulted.
-.macro guarded_load segment
-    .global guarded_load_\segment
-guarded_load_\segment:
-    mov \segment, edi
-guarded_load_\segment\()_end:
-    xor eax, eax
-    ret
-.endm
-guarded_load ds
-guarded_load es
-guarded_load fs
-guarded_load gs
-
-// guarded_rdmsr(edi = number, rsi = where to) -> eax = 0, or 1 if it faulted.
-.global guarded_rdmsr
-guarded_rdmsr:
-    mov ecx, edi
-guarded_rdmsr_start:
-    rdmsr
-guarded_rdmsr_end:
-    mov [rsi], eax
-    mov [rsi + 4], edx
-    xor eax, eax
-    ret
-
-// guarded_wrmsr(edi = number, rsi = value) -> eax = 0, or 1 if it faulted.
-.global guarded_wrmsr
-guarded_wrmsr:
-    mov ecx, edi
-    mov eax, esi
-    mov rdx, rsi
-    shr rdx, 32
-guarded_wrmsr_start:
-    wrmsr
-guarded_wrmsr_end:
-    xor eax, eax
-    ret
-
-guarded_failed:
-    mov eax, 1
-    ret
-
-// trap_entry_points: the addresses of the 256 stubs, for the IDT.
-// fixup_table: first address, end, and where to go on after a fault between the two.
-.section .rodata, "a"
-.balign 8
-.global trap_entry_points
-trap_entry_points:
-.set number, 0
-.rept 256
-    .quad trap_entry + number * 16
-    .set number, number + 1
-.endr
-
-.global fixup_table
-fixup_table:
-    .quad bounce_start, bounce_end, bounce_fault
-    .quad iret_start, iret_end, iret_slow
-    .quad guarded_copy_start, guarded_copy_end, guarded_copy_end
-    .quad guarded_load_ds, guarded_load_ds_end, guarded_failed
-    .quad guarded_load_es, guarded_load_es_end, guarded_failed
-    .quad guarded_load_fs, guarded_load_fs_end, guarded_failed
-    .quad guarded_load_gs, guarded_load_gs_end, guarded_failed
-    .quad guarded_rdmsr_start, guarded_rdmsr_end, guarded_failed
-    .quad guarded_wrmsr_start, guarded_wrmsr_end, guarded_failed
-.global fixup_table_end
-fixup_table_end:
-.global final_iret_address
-final_iret_address:
-    .quad final_iret
-.text

@@ -16,8 +16,9 @@ use super::gdt::CORE_CS;
 const INTERRUPT_GATE: u64 = 0x8e00;
 /// Vectors that ring 3 may raise: breakpoint, overflow, Linux's old system call.
 const OPEN_TO_GUESTS: [usize; 3] = [3, 4, 0x80];
-/// Vectors with stacks of their own, and which: NMI, double fault, machine check.
-const OWN_STACK: [(usize, u64); 3] = [(8, 1), (2, 2), (18, 3)];
+/// Vectors with stacks of their own, and which: double fault, NMI, machine check, and #DB, which
+/// `mov ss` can hold back until the first instruction of the core (CVE-2018-8897).
+const OWN_STACK: [(usize, u64); 4] = [(8, 1), (2, 2), (18, 3), (1, 4)];
 
 static TABLE: [[AtomicU64; 2]; 256] = [const { [AtomicU64::new(0), AtomicU64::new(0)] }; 256];
 

@@ -8,7 +8,9 @@
 //!        4   guard
 //!        5   #MC stack (IST 3)
 //!        6   guard
-//!        7…  main stack, 36 KiB; its last bytes are CpuInfo
+//!        7   #DB stack (IST 4)
+//!        8   guard
+//!        9…  main stack, 28 KiB; its last bytes are CpuInfo
 //! ```
 //!
 //! A region is 64 KiB, aligned to its size, so any main-stack pointer rounds up to its CPU's
@@ -24,10 +26,10 @@ use guest_abi::vcpu::CpuUserRegs;
 use crate::arch::layout::{STACK_REGION, STACKS_BASE};
 use crate::cpu::{AtomicCpuMask, CpuId, CpuMask, MAX_CPUS};
 
-/// Offsets in the region of the ends of the #DF, NMI and #MC stacks, IST 1 to 3.
-pub(super) const IST_ENDS: [u64; 3] = [0x2000, 0x4000, 0x6000];
+/// Offsets in the region of the ends of the #DF, NMI, #MC and #DB stacks, IST 1 to 4.
+pub(super) const IST_ENDS: [u64; 4] = [0x2000, 0x4000, 0x6000, 0x8000];
 /// The pages of a region that are mapped.
-pub(super) const MAPPED_PAGES: [u64; 12] = [1, 3, 5, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+pub(super) const MAPPED_PAGES: [u64; 11] = [1, 3, 5, 7, 9, 10, 11, 12, 13, 14, 15];
 
 /// The record at the top of a CPU's stack region. Assembly knows its layout.
 #[repr(C)]
@@ -75,6 +77,11 @@ const fn info_pointer(region: u64) -> *mut CpuInfo {
 
 const fn info_address(region: u64) -> u64 {
     region + STACK_REGION - size_of::<CpuInfo>() as u64
+}
+
+/// Where the guest's registers are on this CPU. They belong to entry, exit and the switch of vCPUs.
+pub(super) fn frame_of_this_cpu() -> *mut CpuUserRegs {
+    info_pointer(region(this_cpu())).cast()
 }
 
 /// Where a CPU's region starts.

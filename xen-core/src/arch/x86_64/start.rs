@@ -14,8 +14,8 @@ use x86_64::registers::model_specific::Msr;
 use super::direct_map::Physical;
 use super::paging::{LARGE_PAGE, LARGE_STEP, bits};
 use super::{
-    apic, clock, frames, gdt, idt, image, ioapic, irq, m2p, paging, percpu, power, serial, smp,
-    timer, tlb,
+    apic, clock, entry, exit, frames, gdt, idt, image, ioapic, irq, m2p, paging, percpu, power,
+    serial, smp, timer, tlb,
 };
 use crate::arch::layout::{DIRECT_MAP_BASE, DIRECT_MAP_LIMIT};
 use crate::boot::memory_map::{Kind, MemoryMap, Region};
@@ -166,6 +166,7 @@ fn start_memory(regions: &[Region]) {
 pub(super) fn init_cpu(cpu: CpuId) {
     gdt::load(cpu);
     idt::load();
+    entry::init_cpu(cpu);
     let mut pat = PAT;
     // SAFETY: the attributes that the core's own pages use stay what they are at reset.
     unsafe { pat.write(PAT_VALUE) };
@@ -185,11 +186,9 @@ pub(super) fn init_cpu(cpu: CpuId) {
     percpu::set_online(cpu);
 }
 
-/// What a CPU does from now on.
+/// What a CPU does from now on: runs vCPUs, and sleeps when there are none.
 pub(super) fn run_cpu() -> ! {
-    loop {
-        super::wait_for_interrupt();
-    }
+    exit::start()
 }
 
 /// The legacy interrupt controllers stay silent: vectors from 0x20 on, all masked.

@@ -71,18 +71,6 @@ pub fn set_ldt_page(cpu: CpuId, page: usize, frame: Option<Mfn>) {
     }
 }
 
-/// Makes an LDT this CPU's at once.
-pub fn load_ldt(pages: &[Option<Mfn>; LDT_PAGES], entries: u32) {
-    let cpu = super::this_cpu();
-    for (page, frame) in pages.iter().enumerate() {
-        set_ldt_page(cpu, page, *frame);
-    }
-    super::tlb::flush_local();
-    if let Some(own) = own_page(cpu) {
-        gdt::load_ldt(cpu, own, entries);
-    }
-}
-
 fn set(va: u64, frame: Option<Mfn>) {
     let zero = Mfn::new(ZERO_PAGE.load(Ordering::Relaxed));
     let entry = frame.map_or(zero.to_maddr().get() | EMPTY, |mfn| {

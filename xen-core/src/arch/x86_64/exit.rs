@@ -1,0 +1,61 @@
+//! Out of the core: work that is due, the vCPU that runs next, and what is delivered to it first.
+
+use guest_abi::vcpu::CpuUserRegs;
+
+use super::{context, core_trap, entry};
+use crate::arch::direct_map;
+use crate::arch::machine::Hardware;
+use crate::domain::VcpuRef;
+use crate::trap::{self, exception};
+use crate::{event, sched};
+
+/// Prepares the frame for the return to a guest. It holds another vCPU's registers afterwards if
+/// another is to run; if none is, the CPU sleeps in here.
+pub(super) extern "C" fn leave(frame: *mut CpuUserRegs) {
+    loop {
+        context::drop_if_asked();
+        let vcpu = sched::next_to_run();
+        sync_vcpu_info(&vcpu);
+        // SAFETY: the frame is this CPU's, lies there for good, and no reference to it is alive:
+        // each caller's has ended, and a switch of vCPUs uses none across its return.
+        let regs = unsafe { &mut *frame };
+        if deliver(&vcpu, regs) {
+            break;
+        }
+    }
+    core_trap::reset_retries();
+}
+
+/// Delivers what waits for the vCPU. `false`: its domain has crashed, another must run.
+fn deliver(vcpu: &VcpuRef, regs: &mut CpuUserRegs) -> bool {
+    if vcpu.entry.take_nmi() {
+        entry::with_emulator(regs, |_, guest| exception::raise_nmi(guest));
+        return false;
+    }
+    match trap::exit::deliver_event(regs, &vcpu.entry, &Hardware) {
+        Ok(()) => true,
+        Err(reason) => {
+            entry::crash(vcpu, regs, reason);
+            false
+        }
+    }
+}
+
+/// The guest may have moved its `vcpu_info`: the assembly must find the one in use.
+fn sync_vcpu_info(vcpu: &VcpuRef) {
+    let info = event::vcpu_info(vcpu).map_or(0, |info| direct_map::pointer(info.maddr()) as u64);
+    if vcpu.entry.vcpu_info() != info {
+        vcpu.entry.set_vcpu_info(info);
+    }
+}
+
+/// Enters the first guest of this CPU.
+pub(super) fn start() -> ! {
+    let frame = super::percpu::frame_of_this_cpu();
+    leave(frame);
+    // SAFETY: the frame holds the registers of a vCPU that is loaded; nothing on this stack is
+    // needed any more.
+    unsafe {
+        core::arch::asm!("mov rsp, {}", "jmp return_to_guest", in(reg) frame, options(noreturn))
+    }
+}
