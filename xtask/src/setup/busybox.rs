@@ -61,7 +61,6 @@ const INITTAB: &str = "\
 ::sysinit:/etc/rc
 ::respawn:-/bin/sh
 ::ctrlaltdel:/sbin/reboot
-::shutdown:/bin/umount -a -r
 ";
 
 /// `radon.work` on the kernel's command line starts work of many kinds that never ends.
