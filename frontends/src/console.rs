@@ -4,11 +4,7 @@
 //! Writing waits until the ring has room, so nothing is lost. The other end
 //! keeps what was written when the domain ends, so a kernel may print and die.
 
-use core::{
-    fmt,
-    mem::offset_of,
-    sync::atomic::{Ordering, fence},
-};
+use core::{fmt, mem::offset_of};
 
 use guest_abi::{
     Port,
@@ -18,6 +14,7 @@ use spin::Mutex;
 
 use crate::{
     arch::{bytes::SharedBytes, hypercall},
+    byte_ring::ByteRing,
     events, sched,
 };
 
@@ -42,47 +39,23 @@ pub(crate) fn init(info: &guest_abi::start_info::StartInfo) {
     *CONSOLE.lock() = Some(Ring { page, port });
 }
 
+/// From this domain.
+const OUT: ByteRing = ByteRing {
+    buffer: offset_of!(ConsoleRing, output),
+    size: OUT_SIZE,
+    produced: offset_of!(ConsoleRing, out_prod),
+    consumed: offset_of!(ConsoleRing, out_cons),
+};
+
+/// Towards this domain.
+const IN: ByteRing = ByteRing {
+    buffer: offset_of!(ConsoleRing, input),
+    size: IN_SIZE,
+    produced: offset_of!(ConsoleRing, in_prod),
+    consumed: offset_of!(ConsoleRing, in_cons),
+};
+
 impl Ring {
-    /// Puts in what there is room for; answers how much.
-    fn put(&self, text: &[u8]) -> usize {
-        let produced = self.page.u32(offset_of!(ConsoleRing, out_prod));
-        let index = produced.load(Ordering::Relaxed);
-        let consumed = self
-            .page
-            .u32(offset_of!(ConsoleRing, out_cons))
-            .load(Ordering::Acquire);
-        let used = (index.wrapping_sub(consumed) as usize).min(OUT_SIZE);
-        let count = text.len().min(OUT_SIZE - used);
-        let start = index as usize % OUT_SIZE;
-        let (first, second) = text[..count].split_at(count.min(OUT_SIZE - start));
-        let base = offset_of!(ConsoleRing, output);
-        self.page.write(base + start, first);
-        self.page.write(base, second);
-        produced.store(advance(index, count), Ordering::Release);
-        fence(Ordering::SeqCst);
-        count
-    }
-
-    /// Takes what has arrived, up to the buffer's length.
-    fn get(&self, into: &mut [u8]) -> usize {
-        let consumed = self.page.u32(offset_of!(ConsoleRing, in_cons));
-        let index = consumed.load(Ordering::Relaxed);
-        let produced = self
-            .page
-            .u32(offset_of!(ConsoleRing, in_prod))
-            .load(Ordering::Acquire);
-        let waiting = (produced.wrapping_sub(index) as usize).min(IN_SIZE);
-        let count = into.len().min(waiting);
-        let start = index as usize % IN_SIZE;
-        let (first, second) = into[..count].split_at_mut(count.min(IN_SIZE - start));
-        let base = offset_of!(ConsoleRing, input);
-        self.page.read(base + start, first);
-        self.page.read(base, second);
-        consumed.store(advance(index, count), Ordering::Release);
-        fence(Ordering::SeqCst);
-        count
-    }
-
     fn notify(&self) {
         // The other end may not have bound the port yet; it looks when it does.
         let _ = events::send(self.port);
@@ -96,7 +69,7 @@ pub fn write(mut text: &[u8]) {
         return hypercall::console_write(text);
     };
     while !text.is_empty() {
-        let count = ring.put(text);
+        let count = OUT.put(&ring.page, text);
         text = &text[count..];
         ring.notify();
         if !text.is_empty() {
@@ -111,7 +84,7 @@ pub fn read(into: &mut [u8]) -> usize {
     let Some(ring) = console.as_ref() else {
         return hypercall::console_read(into);
     };
-    let count = ring.get(into);
+    let count = IN.get(&ring.page, into);
     if count > 0 {
         ring.notify();
     }
@@ -156,12 +129,4 @@ macro_rules! println {
             ::core::format_args!("{}\n", ::core::format_args!($($arg)*)),
         );
     }};
-}
-/// A free-running index, moved on.
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "a count is at most the ring's size"
-)]
-fn advance(index: u32, count: usize) -> u32 {
-    index.wrapping_add(count as u32)
 }

@@ -23,9 +23,11 @@ extern crate alloc;
 
 #[expect(unsafe_code, reason = "the floor: entry, traps, memory, hypercalls")]
 pub mod arch;
+mod byte_ring;
 pub mod console;
 pub mod events;
 pub mod grants;
+mod places;
 pub mod sched;
 pub mod start;
 pub mod time;

@@ -48,6 +48,17 @@ impl SharedBytes {
         Self { base, len }
     }
 
+    /// A page of zeros for tests; it stays for ever.
+    #[cfg(test)]
+    pub(crate) fn fake() -> Self {
+        #[repr(C, align(4096))]
+        struct Fake([u8; 4096]);
+
+        let page = alloc::boxed::Box::leak(alloc::boxed::Box::new(Fake([0; 4096])));
+        // SAFETY: the page is leaked, aligned, and this is the only handle on it.
+        unsafe { Self::new(NonNull::from(&mut page.0).cast(), 4096) }
+    }
+
     /// The address of the first byte.
     #[must_use]
     pub fn address(&self) -> u64 {

@@ -187,8 +187,13 @@ pub fn console_read(into: &mut [u8]) -> usize {
 pub(crate) fn install_traps(table: &[TrapInfo; 33]) -> Result<(), Errno> {
     // SAFETY: the call reads up to the table's empty entry; the addresses are
     // those of the stubs in `trap`, the only ones a table of this crate holds.
-    unsafe { guest_abi::call::call(Hypercall::SetTrapTable, [table.as_ptr().expose_provenance() as u64]) }
-        .map(drop)
+    unsafe {
+        guest_abi::call::call(
+            Hypercall::SetTrapTable,
+            [table.as_ptr().expose_provenance() as u64],
+        )
+    }
+    .map(drop)
 }
 
 /// Updates page-table entries; answers at which one it failed.

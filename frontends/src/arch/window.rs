@@ -20,6 +20,7 @@ use super::{
     bytes::{SharedBytes, pointer},
     hypercall, memory,
 };
+use crate::places::{Found, Places};
 
 /// The window's first address: slot 511 of the kernel's L3.
 const BASE: u64 = 0xffff_ffff_c000_0000;
@@ -64,60 +65,32 @@ pub struct MapError {
 static WINDOW: Mutex<Window> = Mutex::new(Window {
     l2: None,
     tables: [const { None }; TABLES],
-    used: [0; PAGES / 64],
-    next: 0,
+    places: Places::new(),
 });
 
 struct Window {
     l2: Option<Mfn>,
     tables: [Option<Mfn>; TABLES],
-    /// A bit for each page given out.
-    used: [u64; PAGES / 64],
-    /// Where the search for free places goes on.
-    next: usize,
+    places: Places<{ PAGES / 64 }>,
 }
 
 impl Window {
-    /// Finds `count` free pages in a row and marks them as used.
+    /// Finds `count` free pages in a row, with tables that can map them.
     fn reserve(&mut self, count: usize) -> Result<usize, Errno> {
-        if count == 0 || count > PAGES {
-            return Err(Errno::EINVAL);
+        let Found { start, wrapped } = self.places.take(count).ok_or(Errno::ENOMEM)?;
+        if wrapped {
+            flush();
         }
-        let start = match self.find(self.next, count) {
-            Some(start) => start,
-            None => {
-                flush();
-                self.find(0, count).ok_or(Errno::ENOMEM)?
-            }
-        };
-        for page in start..start + count {
-            self.used[page / 64] |= 1 << (page % 64);
+        let mut tables = start / ENTRIES_PER_TABLE..=(start + count - 1) / ENTRIES_PER_TABLE;
+        let made = tables.try_for_each(|table| self.make_table(table));
+        if made.is_err() {
+            self.release(start, count);
         }
-        self.next = start + count;
-        (start / ENTRIES_PER_TABLE..=(start + count - 1) / ENTRIES_PER_TABLE)
-            .try_for_each(|table| self.make_table(table))?;
-        Ok(start)
-    }
-
-    fn find(&self, from: usize, count: usize) -> Option<usize> {
-        let mut start = from;
-        let mut page = from;
-        while page < PAGES {
-            if self.used[page / 64] & (1 << (page % 64)) != 0 {
-                start = page + 1;
-            }
-            page += 1;
-            if page - start == count {
-                return Some(start);
-            }
-        }
-        None
+        made.map(|()| start)
     }
 
     fn release(&mut self, start: usize, count: usize) {
-        for page in start..start + count {
-            self.used[page / 64] &= !(1 << (page % 64));
-        }
+        self.places.give(start, count);
     }
 
     /// Makes sure that the L1 table with this number exists.
