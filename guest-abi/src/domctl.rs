@@ -205,7 +205,7 @@ abi! {
     }
 
     /// `getdomaininfo`: all out.
-    pub struct DomainInfo: 120 {
+    pub struct DomainInfo: 112 {
         0 => domain: DomIdArg,
         #[doc(hidden)]
         2 => _pad0: u16,
@@ -228,8 +228,6 @@ abi! {
         #[doc(hidden)]
         97 => _pad1: [u8; 7],
         104 => arch_config: ArchDomainConfig,
-        #[doc(hidden)]
-        112 => _pad2: [u8; 8],
     }
 
     /// `getpageframeinfo3`: the types of a list of frames.
