@@ -136,7 +136,7 @@ mod tests {
 
     #[test]
     fn iret_to_the_kernel_stays_and_masks_if_the_frame_says_so() {
-        let (machine, mut regs, entry) = machine(&iret_frame(0xe030, u64::MAX & !flags::IF));
+        let (machine, mut regs, entry) = machine(&iret_frame(0xe030, !flags::IF));
         return_from_handler(&mut regs, &entry, &machine).unwrap();
         assert!(entry.in_kernel());
         assert_eq!(machine.mask.get(), 1);

@@ -120,7 +120,7 @@ impl Machine for Hardware {
     }
 
     fn host_facts(&self) -> HostFacts {
-        let frames = u64::try_from(heap::totals().frames).unwrap_or(u64::MAX);
+        let frames = heap::totals().frames;
         let page_bits = guest_abi::PAGE_SHIFT;
         HostFacts {
             tsc_khz: low_half(clock::tsc_hz() / 1000),
