@@ -162,14 +162,14 @@ pub enum Scope {
 /// Proof that no CPU holds a translation from before this idle period of one frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Flushed {
-    generation: u16,
+    generation: u64,
 }
 
 impl Flushed {
     /// The proof, for the idle period that `state` is in. To be made after the flush.
     pub(super) const fn after(state: TypeState) -> Self {
         Self {
-            generation: state.generation,
+            generation: state.generation(),
         }
     }
 }
@@ -206,68 +206,96 @@ pub enum Put {
 }
 
 /// A frame's current use, and how many rely on it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct TypeState {
-    ty: PageType,
-    phase: Phase,
-    count: u32,
-    pinned: bool,
-    foreign: bool,
-    generation: u16,
-}
+///
+/// One word, as it lies in memory:
+///
+/// ```text
+///   63       48      38      37     36 35   34  32  31             0
+///   generation  …  foreign  pinned  phase   type    count, or entries done
+/// ```
+///
+/// A fresh frame is all zero.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct TypeState(u64);
+
+const COUNT: u64 = 0xffff_ffff;
+const TYPE_SHIFT: u32 = 32;
+const TYPE: u64 = 7 << TYPE_SHIFT;
+const PHASE: u64 = 3 << 35;
+const VALIDATING: u64 = 1 << 35;
+const PARTIAL: u64 = 2 << 35;
+const PINNED: u64 = 1 << 37;
+const FOREIGN: u64 = 1 << 38;
+const GENERATION_SHIFT: u32 = 48;
+
+/// Half the range, so that no sum of two counts overflows in the sweep.
+const MAX_COUNT: u64 = COUNT / 2;
 
 impl TypeState {
     /// A frame fresh from the allocator.
-    pub const FRESH: Self = Self {
-        ty: PageType::None,
-        phase: Phase::Settled,
-        count: 0,
-        pinned: false,
-        foreign: false,
-        generation: 0,
-    };
+    pub const FRESH: Self = Self(0);
 
     /// The type, or the last one if nobody uses it.
+    #[inline]
     pub const fn ty(self) -> PageType {
-        self.ty
+        PageType::from_bits(self.0 >> TYPE_SHIFT)
     }
 
     /// Where it stands.
+    #[expect(clippy::cast_possible_truncation, reason = "at most 512")]
     pub const fn phase(self) -> Phase {
-        self.phase
+        match self.0 & PHASE {
+            0 => Phase::Settled,
+            VALIDATING => Phase::Validating,
+            _ => Phase::Partial(self.0 as u16),
+        }
     }
 
     /// How many rely on the type.
+    #[expect(clippy::cast_possible_truncation, reason = "masked")]
+    #[inline]
     pub const fn count(self) -> u32 {
-        self.count
+        if self.0 & PHASE == 0 {
+            (self.0 & COUNT) as u32
+        } else {
+            0
+        }
     }
 
     /// Whether the guest has pinned it.
     pub const fn is_pinned(self) -> bool {
-        self.pinned
+        self.0 & PINNED != 0
     }
 
     /// Whether nobody relies on any type.
     pub const fn is_idle(self) -> bool {
-        matches!(self.phase, Phase::Settled) && self.count == 0
+        self.0 & (PHASE | COUNT) == 0
     }
 
     /// The level, if it is a valid page table now.
     #[inline]
     pub const fn live_table(self) -> Option<Level> {
-        if self.count > 0 && matches!(self.phase, Phase::Settled) {
-            self.ty.level()
+        if self.count() > 0 {
+            self.ty().level()
         } else {
             None
         }
     }
 
+    const fn generation(self) -> u64 {
+        self.0 >> GENERATION_SHIFT
+    }
+
     const fn scope(self) -> Scope {
-        if self.foreign {
-            Scope::Everyone
-        } else {
+        if self.0 & FOREIGN == 0 {
             Scope::Owner
+        } else {
+            Scope::Everyone
         }
+    }
+
+    const fn with(self, ty: PageType, phase: u64, low: u64) -> Self {
+        Self(self.0 & !(TYPE | PHASE | COUNT) | (ty as u64) << TYPE_SHIFT | phase | low)
     }
 
     /// Takes one more reference to the frame *as* `want`.
@@ -276,58 +304,51 @@ impl TypeState {
     /// When it serves as something else, or is changing.
     #[inline]
     pub fn get(self, want: PageType, proof: Option<Flushed>) -> Result<Get, TypeError> {
-        match self.phase {
-            Phase::Settled if self.count > 0 => self.get_shared(want).map(Get::Counted),
+        let is_settled_as_wanted = self.0 & (TYPE | PHASE) == (want as u64) << TYPE_SHIFT;
+        let count = self.0 & COUNT;
+        if is_settled_as_wanted && count > 0 {
+            if count >= MAX_COUNT {
+                return Err(TypeError::TooManyRefs);
+            }
+            return Ok(Get::Counted(Self(self.0 + 1)));
+        }
+        self.get_changed(want, proof)
+    }
+
+    fn get_changed(self, want: PageType, proof: Option<Flushed>) -> Result<Get, TypeError> {
+        match self.phase() {
+            Phase::Settled if self.count() > 0 => Err(TypeError::Conflict {
+                has: self.ty(),
+                count: self.count(),
+                want,
+            }),
             Phase::Settled if want == PageType::Writable => Ok(self.get_idle_writable(proof)),
             Phase::Settled => Ok(self.begin(want, 0)),
             Phase::Validating => Err(TypeError::Busy),
-            Phase::Partial(from) if self.ty == want => Ok(self.begin(want, from)),
+            Phase::Partial(from) if self.ty() == want => Ok(self.begin(want, from)),
             Phase::Partial(_) => Ok(Get::Drain),
         }
     }
 
-    fn get_shared(self, want: PageType) -> Result<Self, TypeError> {
-        if self.ty != want {
-            return Err(TypeError::Conflict {
-                has: self.ty,
-                count: self.count,
-                want,
-            });
-        }
-        // Half the range, so that no sum of two counts overflows in the sweep.
-        if self.count >= u32::MAX / 2 {
-            return Err(TypeError::TooManyRefs);
-        }
-        Ok(Self {
-            count: self.count + 1,
-            ..self
-        })
-    }
-
     fn get_idle_writable(self, proof: Option<Flushed>) -> Get {
-        let clean = matches!(self.ty, PageType::None | PageType::Writable)
-            || proof.is_some_and(|p| p.generation == self.generation);
-        if !clean {
-            return Get::Flush(self.scope());
+        let clean = matches!(self.ty(), PageType::None | PageType::Writable)
+            || proof.is_some_and(|p| p.generation == self.generation());
+        if clean {
+            Get::Counted(self.with(PageType::Writable, 0, 1))
+        } else {
+            Get::Flush(self.scope())
         }
-        Get::Counted(Self {
-            ty: PageType::Writable,
-            count: 1,
-            ..self
-        })
     }
 
     fn begin(self, want: PageType, from: u16) -> Get {
-        let clean = self.ty == want || self.ty == PageType::None;
+        let clean = self.ty() == want || self.ty() == PageType::None;
+        let mut state = self.with(want, VALIDATING, 0);
+        if !clean {
+            // A flush of everyone makes up for what others had mapped.
+            state.0 &= !FOREIGN;
+        }
         Get::Validate {
-            state: Self {
-                ty: want,
-                phase: Phase::Validating,
-                count: 0,
-                // A flush of everyone makes up for what others had mapped.
-                foreign: self.foreign && clean,
-                ..self
-            },
+            state,
             from,
             flush: (!clean).then(|| self.scope()),
         }
@@ -335,31 +356,18 @@ impl TypeState {
 
     /// The walk found nothing wrong: the frame is a table with one user.
     pub const fn finish(self) -> Self {
-        Self {
-            phase: Phase::Settled,
-            count: 1,
-            ..self
-        }
+        self.with(self.ty(), 0, 1)
     }
 
     /// The walk stops; entries below `done` hold references.
     pub const fn suspend(self, done: u16) -> Self {
-        Self {
-            phase: Phase::Partial(done),
-            count: 0,
-            ..self
-        }
+        self.with(self.ty(), PARTIAL, done as u64)
     }
 
     /// No entry holds a reference any more: the frame is idle, in a new idle period.
     pub const fn drained(self) -> Self {
-        Self {
-            phase: Phase::Settled,
-            count: 0,
-            pinned: false,
-            generation: self.generation.wrapping_add(1),
-            ..self
-        }
+        let idle = self.with(self.ty(), 0, 0);
+        Self((idle.0 & !PINNED).wrapping_add(1 << GENERATION_SHIFT))
     }
 
     /// Gives one reference back; `foreign` when the user was a table of another domain.
@@ -368,18 +376,14 @@ impl TypeState {
     /// [`TypeError::Underflow`] when there was none, which is the core's own bug.
     #[inline]
     pub fn put(self, foreign: bool) -> Result<Put, TypeError> {
-        if self.phase != Phase::Settled || self.count == 0 {
+        if self.count() == 0 {
             return Err(TypeError::Underflow);
         }
-        let less = Self {
-            count: self.count - 1,
-            foreign: self.foreign || foreign,
-            ..self
-        };
-        if less.count > 0 {
+        let less = Self((self.0 - 1) | if foreign { FOREIGN } else { 0 });
+        if less.count() > 0 {
             return Ok(Put::Counted(less));
         }
-        Ok(match self.ty {
+        Ok(match self.ty() {
             PageType::Writable | PageType::None => Put::Idle(less),
             PageType::Descriptors => Put::Idle(less.drained()),
             _ => Put::Drain(less.suspend(ENTRIES)),
@@ -391,13 +395,10 @@ impl TypeState {
     /// # Errors
     /// [`TypeError::AlreadyPinned`].
     pub const fn pin(self) -> Result<Self, TypeError> {
-        if self.pinned {
+        if self.is_pinned() {
             return Err(TypeError::AlreadyPinned);
         }
-        Ok(Self {
-            pinned: true,
-            ..self
-        })
+        Ok(Self(self.0 | PINNED))
     }
 
     /// Takes the mark off; the caller gives the reference back.
@@ -405,47 +406,23 @@ impl TypeState {
     /// # Errors
     /// [`TypeError::NotPinned`].
     pub const fn unpin(self) -> Result<Self, TypeError> {
-        if !self.pinned {
+        if !self.is_pinned() {
             return Err(TypeError::NotPinned);
         }
-        Ok(Self {
-            pinned: false,
-            ..self
-        })
+        Ok(Self(self.0 & !PINNED))
     }
+}
 
-    // Layout: 0-31 count, or entries done; 32-34 type; 35-36 phase; 37 pinned; 38 foreign;
-    // 48-63 generation. A fresh frame is all zero.
-    const fn to_bits(self) -> u64 {
-        let (phase, low) = match self.phase {
-            Phase::Settled => (0, self.count),
-            Phase::Validating => (1, 0),
-            Phase::Partial(done) => (2, done as u32),
-        };
-        low as u64
-            | (self.ty as u64) << 32
-            | phase << 35
-            | (self.pinned as u64) << 37
-            | (self.foreign as u64) << 38
-            | (self.generation as u64) << 48
-    }
-
-    #[expect(clippy::cast_possible_truncation, reason = "takes the fields apart")]
-    const fn from_bits(bits: u64) -> Self {
-        let low = bits as u32;
-        let (phase, count) = match bits >> 35 & 3 {
-            0 => (Phase::Settled, low),
-            1 => (Phase::Validating, 0),
-            _ => (Phase::Partial(low as u16), 0),
-        };
-        Self {
-            ty: PageType::from_bits(bits >> 32),
-            phase,
-            count,
-            pinned: bits >> 37 & 1 != 0,
-            foreign: bits >> 38 & 1 != 0,
-            generation: (bits >> 48) as u16,
-        }
+impl fmt::Debug for TypeState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TypeState")
+            .field("ty", &self.ty())
+            .field("phase", &self.phase())
+            .field("count", &self.count())
+            .field("pinned", &self.is_pinned())
+            .field("scope", &self.scope())
+            .field("generation", &self.generation())
+            .finish()
     }
 }
 
@@ -458,12 +435,12 @@ impl TypeWord {
     /// The state now. Another CPU may change it at once.
     #[inline]
     pub fn load(&self) -> TypeState {
-        TypeState::from_bits(self.0.load(Ordering::Acquire))
+        TypeState(self.0.load(Ordering::Acquire))
     }
 
     /// Sets the state of a frame that nobody else can see or change.
     pub fn store(&self, state: TypeState) {
-        self.0.store(state.to_bits(), Ordering::Release);
+        self.0.store(state.0, Ordering::Release);
     }
 
     /// Applies one transition, again and again until no other CPU interferes.
@@ -477,16 +454,14 @@ impl TypeWord {
     ) -> Result<R, E> {
         let mut bits = self.0.load(Ordering::Acquire);
         loop {
-            let (next, result) = transition(TypeState::from_bits(bits))?;
+            let (next, result) = transition(TypeState(bits))?;
             let Some(next) = next else {
                 return Ok(result);
             };
-            match self.0.compare_exchange_weak(
-                bits,
-                next.to_bits(),
-                Ordering::AcqRel,
-                Ordering::Acquire,
-            ) {
+            match self
+                .0
+                .compare_exchange_weak(bits, next.0, Ordering::AcqRel, Ordering::Acquire)
+            {
                 Ok(_) => return Ok(result),
                 Err(now) => bits = now,
             }

@@ -51,13 +51,9 @@ impl<M: Machine> Space<'_, M> {
             return false;
         }
         let machine = self.machine;
-        for (index, slot) in machine
-            .entries(mfn)
-            .iter()
-            .enumerate()
-            .take(usize::from(done))
-            .rev()
-        {
+        let entries = machine.entries(mfn);
+        let held = entries.get(..usize::from(done)).unwrap_or(entries);
+        for (index, slot) in held.iter().enumerate().rev() {
             let pte = Pte::new(slot.load(Ordering::Relaxed));
             if !pte.is_present() || level == Level::L4 && is_core_slot(index) {
                 continue;

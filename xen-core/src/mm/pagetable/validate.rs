@@ -83,7 +83,8 @@ impl<M: Machine> Space<'_, M> {
     fn advance(&mut self, step: &mut Step) -> Result<Progress, TableError> {
         let machine = self.machine;
         let entries = machine.entries(step.mfn);
-        for (index, slot) in entries.iter().enumerate().skip(step.next) {
+        let rest = entries.get(step.next..).unwrap_or(&[]);
+        for (index, slot) in (step.next..).zip(rest) {
             let pte = Pte::new(slot.load(Ordering::Relaxed));
             if !pte.is_present() || step.level == Level::L4 && is_core_slot(index) {
                 continue;
