@@ -26,6 +26,7 @@ pub mod stack_switch;
 mod table;
 pub mod update_descriptor;
 pub mod update_va_mapping;
+pub mod vcpu_op;
 pub mod vm_assist;
 pub mod xen_version;
 

@@ -8,7 +8,7 @@ use super::{
     Call, Reply, Stop, callback_op, console_io, debugreg, event_channel_op, fpu_taskswitch,
     grant_table_op, memory_op, mmu_update, mmuext_op, multicall, physdev_op, sched_op,
     set_callbacks, set_gdt, set_segment_base, set_timer_op, set_trap_table, stack_switch,
-    update_descriptor, update_va_mapping, vm_assist, xen_version,
+    update_descriptor, update_va_mapping, vcpu_op, vm_assist, xen_version,
 };
 use crate::arch::machine::Hardware;
 use crate::domain::VcpuRef;
@@ -74,13 +74,12 @@ pub(super) fn dispatch(number: u64, call: &mut Call<'_>) -> Reply {
         Hypercall::MmuextOp => mmuext_op::mmuext_op(call),
         Hypercall::SchedOp => sched_op::sched_op(call),
         Hypercall::CallbackOp => callback_op::callback_op(call),
+        Hypercall::VcpuOp => vcpu_op::vcpu_op(call),
         Hypercall::GrantTableOp => grant_table_op::grant_table_op(call),
         Hypercall::EventChannelOp => event_channel_op::event_channel_op(call),
         Hypercall::PhysdevOp => physdev_op::physdev_op(call),
         // Owned by parts that are not there yet.
-        Hypercall::PlatformOp | Hypercall::VcpuOp | Hypercall::Sysctl | Hypercall::Domctl => {
-            Err(Errno::ENOSYS.into())
-        }
+        Hypercall::PlatformOp | Hypercall::Sysctl | Hypercall::Domctl => Err(Errno::ENOSYS.into()),
         // `iret` changes the mode that the rest of a batch was checked for (XSA-213): alone only.
         Hypercall::Iret
         | Hypercall::SchedOpCompat
