@@ -112,6 +112,11 @@ pub mod context {
 
     /// No CPU looks at it.
     pub fn show_ldt(_context: &VcpuContext) {}
+
+    /// No vCPU is ever loaded.
+    pub fn loaded_for_report() -> Option<crate::domain::VcpuRef> {
+        None
+    }
 }
 
 #[path = "fake_machine.rs"]

@@ -40,6 +40,9 @@ pub fn die(what: fmt::Arguments<'_>, details: impl FnOnce(), frame: u64) -> ! {
     arch::power::stop_others();
     say(format_args!("\n*** Radon has failed: {what}"));
     details();
+    if let Some(vcpu) = arch::context::loaded_for_report() {
+        say(format_args!("{vcpu} was loaded"));
+    }
     say(format_args!("calls:"));
     for address in arch::backtrace::callers(frame).take(32) {
         say(format_args!("  {}", CodeAddress(address)));

@@ -12,7 +12,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use guest_abi::vcpu::CpuUserRegs;
 
 use super::percpu::{cpu_info, frame_of_this_cpu, this_cpu};
-use super::{debugreg, fpu, gdt, paging, segments, tlb, windows};
+use super::{debugreg, fpu, gdt, paging, percpu, segments, tlb, windows};
 use crate::arch::machine::Hardware;
 use crate::cpu::{CpuId, MAX_CPUS};
 use crate::domain::{Domain, VcpuRef};
@@ -229,7 +229,11 @@ fn drop_state() {
 }
 
 /// The vCPU whose state is in this CPU's hardware, if that can be told at once.
-pub(super) fn loaded_for_report() -> Option<VcpuRef> {
+pub fn loaded_for_report() -> Option<VcpuRef> {
+    // Before a CPU is up it has no name to look under.
+    if percpu::online().is_empty() {
+        return None;
+    }
     let loaded = LOADED[this_cpu().index()].try_lock()?;
     loaded.as_ref().map(|loaded| loaded.vcpu.clone())
 }

@@ -7,7 +7,7 @@ use guest_abi::frame::GuestVirtAddr;
 use guest_abi::vcpu::CpuUserRegs;
 use x86_64::registers::control::Cr2;
 
-use super::percpu::{cpu_info, frame_of_this_cpu, this_cpu};
+use super::percpu::{frame_of_this_cpu, this_cpu};
 use super::{context, debugreg, guest_memory, irq, power, walk};
 use crate::cpu::MAX_CPUS;
 use crate::debug::backtrace::{CodeAddress, die, say};
@@ -160,16 +160,6 @@ fn fail(frame: &CpuUserRegs, cr2: u64) -> ! {
             "r8 {:#x} r9 {:#x} r10 {:#x} r11 {:#x} r12 {:#x} r13 {:#x} r14 {:#x} r15 {:#x}",
             frame.r8, frame.r9, frame.r10, frame.r11, frame.r12, frame.r13, frame.r14, frame.r15
         ));
-        if let Some(vcpu) = context::loaded_for_report() {
-            say(format_args!(
-                "running {vcpu}, entry state {:#x}",
-                entry_state()
-            ));
-        }
     };
     die(what, details, frame.rbp)
-}
-
-fn entry_state() -> u64 {
-    cpu_info().entry_state.load(Ordering::Relaxed)
 }

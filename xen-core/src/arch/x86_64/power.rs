@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 
 use super::io::{inb, outb, outw};
 use super::{apic, percpu};
-use crate::boot::acpi::Power;
+use crate::boot::{self, acpi::Power};
 use crate::debug::log::write_emergency;
 use crate::sync::Once;
 
@@ -61,9 +61,13 @@ pub fn host_shutdown(reason: ShutdownReason) -> ! {
     match reason {
         ShutdownReason::Poweroff => power_off(),
         ShutdownReason::Reboot => reboot(),
-        _ => log::error!("dom0 has stopped ({reason:?}): the machine is halted"),
+        _ => log::error!("dom0 has stopped: {reason:?}"),
     }
-    halt()
+    if boot::machine().options.no_reboot {
+        log::error!("the machine is halted");
+        halt()
+    }
+    reboot()
 }
 
 /// Switches the machine off.
