@@ -1,6 +1,6 @@
 //! The end of a domain's memory, a bounded step at a time.
 //!
-//! 1. The roots of its vCPUs go.
+//! 1. The roots and descriptor tables of its vCPUs go.
 //! 2. Each of its frames is unpinned and given up.
 //! 3. Tables without users are drained, which gives the rest back.
 //!
@@ -10,14 +10,19 @@ use super::access::{CALL_BUDGET, with_space};
 use super::hardware::Hardware;
 use super::pagetable::{Budget, Space};
 use super::roots::{Which, set_root};
-use crate::domain::Domain;
+use crate::domain::{Domain, DomainRef, VcpuRef};
 use crate::hypercall::Stop;
+use crate::trap;
 
 /// Frees all that the dying domain does not share with others.
 ///
 /// # Errors
 /// [`Stop::Again`] when there is more to do.
-pub fn relinquish(domain: &Domain) -> Result<(), Stop> {
+pub fn relinquish(domain: &DomainRef) -> Result<(), Stop> {
+    let vcpus = domain.vcpus().iter();
+    vcpus
+        .filter_map(|vcpu| VcpuRef::new(domain, vcpu.id))
+        .for_each(|vcpu| trap::vcpu::release(&vcpu));
     let mut budget = Budget::new(CALL_BUDGET);
     let done = with_space(domain, &mut budget, |space| {
         for vcpu in domain.vcpus() {
