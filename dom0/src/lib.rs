@@ -25,5 +25,6 @@ pub mod machine;
 pub mod mgmt;
 #[cfg(target_os = "none")]
 pub mod serial;
+pub mod shell;
 pub mod toolstack;
 pub mod xl;
