@@ -39,6 +39,7 @@ struct State {
     next_domain: u16,
     local_ports: BTreeMap<u32, ()>,
     calls_until_failure: Option<u32>,
+    powered_off: bool,
 }
 
 /// The fake. Clones are handles on the same host.
@@ -75,6 +76,11 @@ impl FakeHypervisor {
             state.free_pages,
             state.local_ports.len(),
         )
+    }
+
+    /// Whether the machine was powered off.
+    pub(crate) fn is_off(&self) -> bool {
+        self.0.borrow().powered_off
     }
 
     /// Bytes at a pseudo-physical address of a domain.
@@ -344,5 +350,8 @@ impl Hypervisor for FakeHypervisor {
     fn notify(&self, _: Port) {}
     fn close(&self, port: Port) {
         self.0.borrow_mut().local_ports.remove(&port.get());
+    }
+    fn power_off(&self) {
+        self.0.borrow_mut().powered_off = true;
     }
 }

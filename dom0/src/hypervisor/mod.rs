@@ -177,6 +177,9 @@ pub trait Hypervisor {
 
     /// Closes a port of dom0's own.
     fn close(&self, port: Port);
+
+    /// Powers the machine off; on the real one this does not return.
+    fn power_off(&self);
 }
 
 /// Destroys a domain, all of it, letting other tasks run between the steps.

@@ -253,6 +253,10 @@ impl Hypervisor for Xen {
         // Refused only for a port that is not open.
         let _ = events::close(port);
     }
+
+    fn power_off(&self) {
+        frontends::sched::shutdown(ShutdownReason::Poweroff)
+    }
 }
 
 /// A foreign mapping, behind the trait.

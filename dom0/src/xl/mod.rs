@@ -17,6 +17,7 @@ mod info;
 mod json;
 mod list;
 mod pause;
+mod poweroff;
 mod reboot;
 mod shutdown;
 mod table;
@@ -48,7 +49,7 @@ const SUCCESS: u8 = 0;
 const FAILURE: u8 = 1;
 
 /// Every verb, as `help` lists them.
-const VERBS: [&Verb; 19] = [
+const VERBS: [&Verb; 20] = [
     &create::VERB,
     &list::VERB,
     &destroy::VERB,
@@ -65,6 +66,7 @@ const VERBS: [&Verb; 19] = [
     &domname::VERB,
     &debug_keys::VERB,
     &xenstore_ls::VERB,
+    &poweroff::VERB,
     &help::VERB,
     &help::DASH_H,
     &help::DASH_DASH_HELP,
