@@ -149,7 +149,8 @@ impl<'a, M: Machine> Sweep<'a, M> {
         let refs = page.refs();
         match refs.status {
             Status::Void | Status::FreeBlock => return,
-            Status::Allocated => self.add(mfn, 1, 0),
+            // The core itself writes the pages that it lends.
+            Status::Allocated => self.add(mfn, 1, u32::from(refs.lent)),
             Status::GivenUp => {}
         }
         let state = page.ty.load();

@@ -103,13 +103,6 @@ pub fn let_go(mfn: Mfn, hold: Hold) {
     });
 }
 
-/// Gives back the claim that [`strike`](super::DomainMemory::strike) took off a frame.
-pub fn put_struck(mfn: Mfn) {
-    if let Some(page) = heap::page(mfn) {
-        on_behalf_of_nobody(|space| space.put_page(mfn, page));
-    }
-}
-
 /// A space without tables: holding frames changes none. All frames are foreign to it, so a table
 /// that its own domain is still taking apart is refused rather than helped along.
 fn on_behalf_of_nobody<R>(work: impl FnOnce(&mut Space<'_, Hardware>) -> R) -> R {

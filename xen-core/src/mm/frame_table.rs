@@ -165,9 +165,15 @@ impl PageInfo {
         before.refs == 1
     }
 
-    /// Hands a frame that nobody refers to over to `owner`, with the owner's claim on it.
+    /// Hands a frame that nobody refers to over to `owner`, with the owner's claim on it. A lent
+    /// one is writable for as long as it is lent, because the core itself writes it: its owner
+    /// must never make a table of it.
     pub fn assign(&self, owner: DomId, lent: bool) {
-        self.ty.store(TypeState::FRESH);
+        self.ty.store(if lent {
+            TypeState::WRITABLE
+        } else {
+            TypeState::FRESH
+        });
         self.aux.store(0, Ordering::Relaxed);
         let state = RefState {
             owner,
@@ -299,6 +305,7 @@ impl BlockTable for FreeBlocks<'_> {
 #[cfg(test)]
 mod tests {
     use super::{PageInfo, RefError, Status};
+    use crate::mm::page_type::PageType;
     use guest_abi::ids::DomId;
 
     const ALICE: DomId = DomId::new(1);
@@ -316,6 +323,15 @@ mod tests {
         assert!(matches!(page.get(BOB), Err(RefError::NotOwned(s)) if s.owner == ALICE));
         assert!(page.get(ALICE).is_ok());
         assert_eq!(page.refs().refs, 2);
+    }
+
+    #[test]
+    fn a_lent_page_never_becomes_a_table() {
+        let page = PageInfo::default();
+        page.assign(ALICE, true);
+        for want in [PageType::L1, PageType::L4, PageType::Descriptors] {
+            assert!(page.ty.load().get(want, None).is_err());
+        }
     }
 
     #[test]

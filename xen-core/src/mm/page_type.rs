@@ -234,6 +234,8 @@ const MAX_COUNT: u64 = COUNT / 2;
 impl TypeState {
     /// A frame fresh from the allocator.
     pub const FRESH: Self = Self(0);
+    /// A frame fresh from the allocator that one user writes.
+    pub const WRITABLE: Self = Self::FRESH.with(PageType::Writable, 0, 1);
 
     /// The type, or the last one if nobody uses it.
     #[inline]

@@ -19,6 +19,8 @@ use crate::trap;
 /// # Errors
 /// [`Stop::Again`] when there is more to do.
 pub fn relinquish(domain: &DomainRef) -> Result<(), Stop> {
+    // Nothing comes in any more while it goes out.
+    domain.memory.set_max_pages(0);
     let vcpus = domain.vcpus().iter();
     vcpus
         .filter_map(|vcpu| VcpuRef::new(domain, vcpu.id))

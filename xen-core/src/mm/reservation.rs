@@ -11,7 +11,6 @@ use guest_abi::frame::{Mfn, Pfn};
 use guest_abi::ids::DomId;
 use guest_abi::memory::E820Entry;
 
-use super::access::put_struck;
 use super::frame_alloc::MAX_ORDER;
 use super::frame_table::{Links, PageInfo};
 use super::heap;
@@ -102,11 +101,7 @@ impl DomainMemory {
         }
         let count = 1u64 << order;
         self.reserve(count)?;
-        let taken = match place {
-            Place::Anywhere => heap::take(order),
-            Place::Below(limit) => heap::take_below(order, limit),
-        };
-        let Some(first) = taken else {
+        let Some(first) = take(order, place) else {
             self.account.lock().pages -= count;
             return Err(Errno::ENOMEM);
         };
@@ -114,27 +109,24 @@ impl DomainMemory {
         Ok(first)
     }
 
-    /// Takes 2^order contiguous frames in exchange for as many single ones.
+    /// Takes 2^order contiguous frames for which the domain will give others back: its own after
+    /// [`finish_exchange`](Self::finish_exchange).
     ///
     /// # Errors
-    /// `ENOMEM` when there are none; `EINVAL` when an old one is not the domain's.
-    pub fn swap(&self, old: &[Mfn], order: u8, pfn: Pfn, place: Place) -> Result<Mfn, Errno> {
-        let taken = match place {
-            Place::Anywhere => heap::take(order),
-            Place::Below(limit) => heap::take_below(order, limit),
-        };
-        let first = taken.ok_or(Errno::ENOMEM)?;
-        for mfn in old {
-            if let Err(errno) = self.strike(*mfn) {
-                // The caller raced with itself: what it gave so far stays given.
-                heap::give(first, order);
-                return Err(errno);
-            }
-            put_struck(*mfn);
-        }
+    /// `ENOMEM` when there are none.
+    pub fn take_for_exchange(&self, order: u8, place: Place) -> Result<Mfn, Errno> {
+        take(order, place).ok_or(Errno::ENOMEM)
+    }
+
+    /// The others are given back: the new frames are the domain's pages from `pfn` on.
+    pub fn finish_exchange(&self, first: Mfn, order: u8, pfn: Pfn) {
         self.account.lock().pages += 1 << order;
         self.enlist(first, 1 << order, pfn);
-        Ok(first)
+    }
+
+    /// Nothing came of it.
+    pub fn cancel_exchange(&self, first: Mfn, order: u8) {
+        heap::give(first, order);
     }
 
     fn reserve(&self, count: u64) -> Result<(), Errno> {
@@ -232,6 +224,13 @@ impl Account {
             }
             None => self.first = next,
         }
+    }
+}
+
+fn take(order: u8, place: Place) -> Option<Mfn> {
+    match place {
+        Place::Anywhere => heap::take(order),
+        Place::Below(limit) => heap::take_below(order, limit),
     }
 }
 

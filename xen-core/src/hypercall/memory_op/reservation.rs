@@ -13,8 +13,8 @@ use guest_abi::memory::{
 use super::super::guest_ptr::GuestPtr;
 use super::super::{Call, Reply, Stop};
 use crate::domain::{Domain, DomainRef};
-use crate::mm::access::{put_struck, refused};
-use crate::mm::pagetable::Refusal;
+use crate::mm::access::{refused, with_space};
+use crate::mm::pagetable::{Budget, Refusal};
 use crate::mm::{Place, frame_use};
 
 /// The largest extent: 2 MiB.
@@ -130,19 +130,18 @@ pub(super) fn decrease(call: &mut Call<'_>, start: u64, arg: GuestPtr<MemoryRese
 /// Gives one frame back. Mappings of it may remain: it is freed when the last one goes. A page
 /// table in use is not taken from under its users' feet, pinned or not.
 fn give_back(domain: &Domain, mfn: Mfn) -> Result<(), Errno> {
-    let use_ = frame_use(domain.id, mfn).ok_or_else(|| {
-        refused(
-            domain,
-            format_args!("return of {mfn}"),
-            Refusal::NoFrame(mfn),
-        )
-    })?;
-    if use_.table_level.is_some() {
-        return Err(Errno::EBUSY);
-    }
-    domain.memory.strike(mfn)?;
-    put_struck(mfn);
-    Ok(())
+    // With the lock of the tables, so that nobody makes a table of it meanwhile.
+    with_space(domain, &mut Budget::new(0), |space| {
+        let what = format_args!("return of {mfn}");
+        let use_ = frame_use(domain.id, mfn)
+            .ok_or_else(|| refused(domain, what, Refusal::NoFrame(mfn)))?;
+        if use_.table_level.is_some() {
+            return Err(Errno::EBUSY);
+        }
+        let page = domain.memory.strike(mfn)?;
+        space.put_page(mfn, page);
+        Ok(())
+    })
 }
 
 /// `XENMEM_exchange`: single frames for contiguous ones, for the privileged domain's own devices.
@@ -178,13 +177,18 @@ fn exchange_one(give: &Extents, take: &Extents, index: u64) -> Result<(), Errno>
     let mut old = heapless::Vec::<Mfn, { 1 << MAX_ORDER }>::new();
     for offset in 0..per_extent {
         let mfn = Mfn::new(give.list.at(index * per_extent + offset)?.copy_in()?);
-        if frame_use(domain.id, mfn).is_none_or(|use_| use_.table_level.is_some()) {
-            return Err(Errno::EINVAL);
-        }
         old.push(mfn).map_err(|_| Errno::EINVAL)?;
     }
     let slot = take.list.at(index)?;
     let pfn = Pfn::new(slot.copy_in()?);
-    let mfn = domain.memory.swap(&old, take.order, pfn, take.place)?;
-    slot.copy_out(&mfn.get())
+    let new = domain.memory.take_for_exchange(take.order, take.place)?;
+    for mfn in old {
+        if let Err(errno) = give_back(domain, mfn) {
+            // What it gave so far stays given.
+            domain.memory.cancel_exchange(new, take.order);
+            return Err(errno);
+        }
+    }
+    domain.memory.finish_exchange(new, take.order, pfn);
+    slot.copy_out(&new.get())
 }
