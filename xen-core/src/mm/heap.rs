@@ -49,6 +49,17 @@ pub fn start(
     }
 }
 
+/// A few megabytes that the tests of all modules share. Each uses domains of its own.
+#[cfg(test)]
+pub(crate) fn start_fake() {
+    const FRAMES: u64 = 4096;
+    static STARTED: std::sync::Once = std::sync::Once::new();
+    STARTED.call_once(|| {
+        let table: Vec<_> = (0..FRAMES).map(|_| PageInfo::default()).collect();
+        start(table.leak(), [0x1000..FRAMES << PAGE_SHIFT], FRAMES);
+    });
+}
+
 fn table() -> &'static [PageInfo] {
     TABLE.get().copied().unwrap_or(&[])
 }

@@ -12,6 +12,8 @@
 
 pub mod access;
 pub mod device_memory;
+#[cfg(test)]
+mod domain_tests;
 pub mod frame_alloc;
 pub mod frame_table;
 pub mod hardware;
