@@ -24,7 +24,7 @@ pub mod ramdisk;
 mod rings;
 mod start_info;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use error::BuildError;
 pub use kernel::{Kernel, KernelError};

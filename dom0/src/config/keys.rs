@@ -63,7 +63,9 @@ pub(super) const IGNORED: [(&str, &str); 38] = [
 
 /// The nearest of `known` to `word`, if one is near enough to be meant.
 pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let near = word.chars().count() / 3 + 1;
+    let near = word.chars().count().div_ceil(3);
+    // A single letter is near to everything.
+    let near = if word.chars().count() == 1 { 0 } else { near };
     let distances = known
         .into_iter()
         .map(|candidate| (distance(word, candidate), candidate));

@@ -213,6 +213,9 @@ pub(crate) mod tests {
             events.into_iter().for_each(found);
         }
         fn wait(&self, deadline: Option<Instant>) {
+            if !self.events.borrow().is_empty() {
+                return;
+            }
             let deadline = deadline.expect("every task waits and nothing can wake one");
             self.clock.set(deadline.as_nanos().max(self.clock.get()));
         }

@@ -132,7 +132,8 @@ impl Toolstack {
             return Some(guest.domain());
         }
         let domain = DomId::new(word.parse().ok()?);
-        self.hypervisor.domain(domain).ok().map(|_| domain)
+        let exists = domain == DomId::DOM0 || self.hypervisor.domain(domain).is_ok();
+        exists.then_some(domain)
     }
 
     /// All names, for completion.
