@@ -1,19 +1,69 @@
 //! The kernel: starts the services, then runs them for ever.
+//!
+//! ```text
+//!   serial console ──▶ shell ─────┐
+//!   virtio console ──▶ mgmt ──────┴─▶ xl ──▶ toolstack ──▶ hypervisor
+//! ```
 
-use dom0::{executor::Runtime, logging, machine::Machine, serial::Serial};
-use frontends::{guest_abi::sched::ShutdownReason, println, sched, start::StartOfDay};
+extern crate alloc;
+
+use alloc::rc::Rc;
+
+use dom0::{
+    drivers::{pci::Bus, virtio_console},
+    executor::Runtime,
+    hypervisor::Xen,
+    logging,
+    machine::Machine,
+    mgmt::server,
+    serial::Serial,
+    toolstack::Toolstack,
+    xl::Xl,
+};
+use frontends::{
+    guest_abi::{Errno, sched::ShutdownReason},
+    println, sched,
+    start::StartOfDay,
+};
 
 /// Starts dom0.
 pub(crate) fn main(start: &'static StartOfDay) -> ! {
     logging::start(start.argument("loglevel"));
-    let Ok(machine) = Machine::new() else {
-        fail("no timer")
-    };
-    let runtime = Runtime::new(machine);
-    let Ok(serial) = Serial::open(&runtime) else {
-        fail("no console")
-    };
-    runtime.block_on(serve(serial))
+    match start_services() {
+        Ok((runtime, serial, _xl)) => runtime.block_on(serve(serial)),
+        Err(errno) => {
+            println!("dom0 cannot start: {}", errno.name());
+            sched::shutdown(ShutdownReason::Crash)
+        }
+    }
+}
+
+/// Starts everything that runs beside the shell.
+fn start_services() -> Result<(Runtime, Serial, Xl), Errno> {
+    let runtime = Runtime::new(Machine::new()?);
+    let serial = Serial::open(&runtime)?;
+    let toolstack = Toolstack::new(Rc::new(Xen), &runtime);
+    toolstack.start()?;
+    let xl = Xl::new(toolstack);
+    if let Err(errno) = start_management(&runtime, &xl) {
+        // A host without the device is driven by its serial console alone.
+        log::warn!("no management channel: {}", errno.name());
+    }
+    Ok((runtime, serial, xl))
+}
+
+/// Opens the way in for `xl` on the host.
+fn start_management(runtime: &Runtime, xl: &Xl) -> Result<(), Errno> {
+    let mut bus = Bus::find().ok_or(Errno::ENODEV)?;
+    let stream = virtio_console::start(runtime, &mut bus)?;
+    let commands = Rc::new(xl.clone());
+    runtime.spawn(server::serve(
+        runtime.clone(),
+        commands,
+        stream.input,
+        stream.output,
+    ));
+    Ok(())
 }
 
 /// Serves until the host is shut down.
@@ -22,10 +72,4 @@ async fn serve(serial: Serial) -> ! {
         let typed = serial.read().await;
         serial.write(&typed);
     }
-}
-
-/// Ends the host: without this nothing can run.
-fn fail(what: &str) -> ! {
-    println!("dom0 cannot start: {what}");
-    sched::shutdown(ShutdownReason::Crash)
 }

@@ -31,6 +31,14 @@ impl ConfigSpace {
         })
     }
 
+    /// Writes two bytes of a function's registers.
+    pub fn write_half(&mut self, function: DeviceFunction, register: u8, value: u16) {
+        if let Some(offset) = self.offset(function, register) {
+            let offset = offset + usize::from(register & 2);
+            self.registers.u16(offset).store(value, Ordering::Relaxed);
+        }
+    }
+
     fn offset(&self, function: DeviceFunction, register: u8) -> Option<usize> {
         let number = usize::from(function.device) * 8 + usize::from(function.function);
         let inside = function.bus == self.bus && number < 256;

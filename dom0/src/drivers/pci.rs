@@ -21,8 +21,8 @@ use crate::arch::config_space::ConfigSpace;
 /// The capability of message-signalled interrupts with a table (MSI-X): PCI 3.0, 6.8.2.
 const MSIX_CAPABILITY: u8 = 0x11;
 /// In the upper half of its first word: the function is enabled, and not masked as a whole.
-const MSIX_ENABLE: u32 = 1 << 31;
-const MSIX_MASK_ALL: u32 = 1 << 30;
+const MSIX_ENABLE: u16 = 1 << 15;
+const MSIX_MASK_ALL: u16 = 1 << 14;
 
 /// Bus 0 of the host.
 #[derive(Debug)]
@@ -100,9 +100,10 @@ impl Bus {
             ..MapPirq::default()
         };
         physdev(PhysdevOp::MapPirq, &mut map)?;
-        let word = self.space.read_word(function, capability.offset);
-        let enabled = (word | MSIX_ENABLE) & !MSIX_MASK_ALL;
-        self.space.write_word(function, capability.offset, enabled);
+        let control = (capability.private_header | MSIX_ENABLE) & !MSIX_MASK_ALL;
+        // Just this half of the word: Xen drops wider writes to the capability.
+        self.space
+            .write_half(function, capability.offset + 2, control);
         events::bind_pirq(u32::try_from(map.pirq).map_err(|_| Errno::EINVAL)?)
     }
 

@@ -84,11 +84,11 @@ pub(super) fn command(paths: &Paths, options: &Options, serial: Serial) -> Comma
     let channel = format!("socket,id=mgmt,path={QEMU_SOCKET},server=on,wait=off");
     qemu.args([
         "-device",
-        "virtio-serial-pci,max_ports=1",
+        "virtio-serial-pci",
         "-chardev",
         &channel,
     ]);
-    qemu.args(["-device", "virtconsole,chardev=mgmt,name=org.radon.mgmt"]);
+    qemu.args(["-device", "virtserialport,chardev=mgmt,name=org.radon.mgmt"]);
     match serial {
         Serial::Terminal => {
             qemu.args(["-serial", "mon:stdio"]);
