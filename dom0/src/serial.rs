@@ -10,6 +10,7 @@ use frontends::{arch::hypercall, events};
 use guest_abi::{Errno, VcpuId, Virq};
 
 use crate::executor::Runtime;
+use crate::shell::Terminal;
 
 /// Pieces of input that may wait; what is typed beyond them is lost.
 const INPUT_QUEUE: usize = 64;
@@ -53,5 +54,15 @@ impl Serial {
     /// Prints.
     pub fn write(&self, text: &[u8]) {
         frontends::console::write(text);
+    }
+}
+
+impl Terminal for Serial {
+    fn read(&self) -> impl Future<Output = Vec<u8>> {
+        Self::read(self)
+    }
+
+    fn write(&self, bytes: &[u8]) {
+        Self::write(self, bytes);
     }
 }
