@@ -86,9 +86,9 @@ pub async fn build(
     runtime: &Runtime,
     blueprint: &Blueprint<'_>,
 ) -> Result<Built, BuildError> {
-    let layout = plan(blueprint)?;
-    start_info::check_command_line(blueprint.command_line)?;
     check_memory(hypervisor, blueprint.memory_kib)?;
+    start_info::check_command_line(blueprint.command_line)?;
+    let layout = plan(blueprint)?;
 
     let domain = hypervisor
         .create_domain(None, &configuration(blueprint))

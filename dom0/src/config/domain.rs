@@ -15,6 +15,8 @@ use super::{Complaint, Place};
 const MAX_VCPUS: u64 = 32;
 /// Memory beyond any machine, in MiB.
 const MAX_MEMORY_MIB: u64 = 1 << 24;
+/// Memory of a domain whose configuration doesn't say, in MiB, as with Xen's tools.
+const DEFAULT_MEMORY_MIB: u64 = 32;
 /// Longest name.
 const MAX_NAME: usize = 64;
 
@@ -98,12 +100,10 @@ pub(super) fn from_settings(
     let name = settings.name()?;
     let kernel = settings.needed_text("kernel", "\"/boot/vmlinuz\"")?;
     let command_line = settings.command_line(&mut warnings)?;
-    let memory_mib = settings
-        .number("memory", 1..=MAX_MEMORY_MIB, "MiB")?
-        .ok_or_else(|| settings.missing("memory", "256"))?;
-    let max_memory_mib = settings
-        .number("maxmem", 1..=MAX_MEMORY_MIB, "MiB")?
-        .unwrap_or(memory_mib);
+    let memory = settings.number("memory", 1..=MAX_MEMORY_MIB, "MiB")?;
+    let max_memory = settings.number("maxmem", 1..=MAX_MEMORY_MIB, "MiB")?;
+    let memory_mib = memory.or(max_memory).unwrap_or(DEFAULT_MEMORY_MIB);
+    let max_memory_mib = max_memory.unwrap_or(memory_mib);
     if let (true, Some(setting)) = (max_memory_mib < memory_mib, settings.get("maxmem")) {
         let text = format!("`maxmem` ({max_memory_mib}) is less than `memory` ({memory_mib})");
         return Err(Complaint {

@@ -125,13 +125,21 @@ fn what_is_missing_is_named() {
             "name='a'",
             "guest.cfg: `kernel` is missing; add kernel=\"/boot/vmlinuz\"",
         ),
-        (
-            "name='a'\nkernel='k'",
-            "guest.cfg: `memory` is missing; add memory=256",
-        ),
     ] {
         assert_eq!(parse(text), Err(words.to_owned()));
     }
+}
+
+#[test]
+fn memory_and_its_maximum_stand_in_for_each_other() {
+    let memory = |text: &str| {
+        let (config, _) = parse(&format!("name='a'\nkernel='k'\n{text}")).unwrap();
+        (config.memory_mib, config.max_memory_mib)
+    };
+    assert_eq!(memory(""), (32, 32));
+    assert_eq!(memory("memory=64"), (64, 64));
+    assert_eq!(memory("maxmem=64"), (64, 64));
+    assert_eq!(memory("memory=64\nmaxmem=128"), (64, 128));
 }
 
 #[test]
