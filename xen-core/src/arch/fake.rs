@@ -104,6 +104,9 @@ pub mod context {
     use crate::domain::VcpuRef;
     use crate::trap::VcpuContext;
 
+    /// No CPU holds anything of it.
+    pub fn drop_lazy(_domain: &crate::domain::Domain) {}
+
     /// A test's vCPUs have no registers.
     pub fn switch(_prev: Option<&VcpuRef>, _next: Option<&VcpuRef>) {}
 

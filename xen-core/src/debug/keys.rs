@@ -1,13 +1,15 @@
 //! Debug keys: questions to the core, answered in its log (`xl debug-keys`).
 
+use crate::domain::Domain;
 use crate::{arch, domain, mm};
 
 use super::sweep;
 
-const HELP: [(char, &str); 4] = [
+const HELP: [(char, &str); 5] = [
     ('C', "crash the core, to see what it says"),
     ('h', "this list"),
     ('m', "check the invariants of memory"),
+    ('q', "describe the domains and their vCPUs"),
     ('u', "show what is in use"),
 ];
 
@@ -16,6 +18,9 @@ pub fn press(key: char) {
     match key {
         'C' => crash(),
         'm' => drop(sweep::run()),
+        'q' => domain::table::all()
+            .iter()
+            .for_each(|domain| describe(domain)),
         'u' => usage(),
         _ => help(),
     }
@@ -50,4 +55,37 @@ fn usage() {
 #[inline(never)]
 fn crash() {
     panic!("asked to by a debug key");
+}
+
+fn describe(domain: &Domain) {
+    log::info!(
+        "d{}: {:?}, paused {}, {} of {} pages, {} ports, {} frames of grants, {} CPUs dirty",
+        domain.id,
+        domain.life.stage(),
+        domain.life.is_paused(),
+        domain.memory.total_pages(),
+        domain.memory.max_pages(),
+        domain.events.open_count(),
+        domain.grants.frames(),
+        domain.dirty_cpus.load().len(),
+    );
+    for vcpu in domain.vcpus() {
+        log::info!(
+            "  d{}v{}: {}, on {:?}, last on CPU {}, ran {} ns",
+            domain.id,
+            vcpu.id,
+            state(vcpu.sched.is_up(), vcpu.sched.is_blocked()),
+            vcpu.sched.running_on(),
+            vcpu.sched.last_cpu(),
+            vcpu.sched.cpu_time_ns(),
+        );
+    }
+}
+
+const fn state(up: bool, blocked: bool) -> &'static str {
+    match (up, blocked) {
+        (false, _) => "down",
+        (true, true) => "blocked",
+        (true, false) => "runnable",
+    }
 }

@@ -58,6 +58,16 @@ impl Life {
         true
     }
 
+    /// Takes a shutdown back (a suspend that was cancelled); says whether there was one.
+    pub fn resume(&self) -> bool {
+        let mut stage = self.stage.lock();
+        let was_down = matches!(*stage, Stage::ShutDown(_));
+        if was_down {
+            *stage = Stage::Alive;
+        }
+        was_down
+    }
+
     /// Begins the end; says whether it had not begun before.
     pub fn start_dying(&self) -> bool {
         let mut stage = self.stage.lock();

@@ -5,6 +5,7 @@
 //! or signals it, so nothing is freed under a user's feet. Each part guards itself with a lock of
 //! its own; no lock covers a whole domain.
 
+pub mod destroy;
 pub mod life;
 pub mod shared_info;
 pub mod table;

@@ -2,6 +2,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::sync::atomic::{AtomicU16, Ordering};
 
 use guest_abi::errno::Errno;
 use guest_abi::ids::{DomId, Virq};
@@ -10,6 +11,7 @@ use super::DomainRef;
 use crate::sync::RwLock;
 
 static DOMAINS: RwLock<BTreeMap<DomId, DomainRef>> = RwLock::new(BTreeMap::new());
+static NEXT_ID: AtomicU16 = AtomicU16::new(1);
 
 /// The domain numbered `id`, dying ones included.
 pub fn get(id: DomId) -> Option<DomainRef> {
@@ -43,14 +45,23 @@ pub fn insert(domain: DomainRef) -> Result<(), Errno> {
     Ok(())
 }
 
-/// The lowest free number from `from` on (wrapping past the reserved ones).
-pub fn free_id(from: DomId) -> Option<DomId> {
+/// A free number for a new domain: numbers rise, and are only given again after the last one has
+/// been used, so that a stale number seldom names somebody else.
+pub fn next_id() -> Option<DomId> {
     let domains = DOMAINS.read();
-    let start = from.get().max(1);
-    (start..DomId::FIRST_RESERVED.get())
+    let start = NEXT_ID.load(Ordering::Relaxed).max(1);
+    let id = (start..DomId::FIRST_RESERVED.get())
         .chain(1..start)
         .map(DomId::new)
-        .find(|id| !domains.contains_key(id))
+        .find(|id| !domains.contains_key(id))?;
+    let after = id.get() + 1;
+    let wrapped = if after < DomId::FIRST_RESERVED.get() {
+        after
+    } else {
+        1
+    };
+    NEXT_ID.store(wrapped, Ordering::Relaxed);
+    Some(id)
 }
 
 /// Takes a dead domain out: its number is free again.

@@ -5,9 +5,9 @@ use guest_abi::hypercall::Hypercall;
 use guest_abi::vcpu::CpuUserRegs;
 
 use super::{
-    Call, Reply, Stop, callback_op, console_io, debugreg, event_channel_op, fpu_taskswitch,
-    grant_table_op, memory_op, mmu_update, mmuext_op, multicall, physdev_op, sched_op,
-    set_callbacks, set_gdt, set_segment_base, set_timer_op, set_trap_table, stack_switch,
+    Call, Reply, Stop, callback_op, console_io, debugreg, domctl, event_channel_op, fpu_taskswitch,
+    grant_table_op, memory_op, mmu_update, mmuext_op, multicall, physdev_op, platform_op, sched_op,
+    set_callbacks, set_gdt, set_segment_base, set_timer_op, set_trap_table, stack_switch, sysctl,
     update_descriptor, update_va_mapping, vcpu_op, vm_assist, xen_version,
 };
 use crate::arch::machine::Hardware;
@@ -78,8 +78,9 @@ pub(super) fn dispatch(number: u64, call: &mut Call<'_>) -> Reply {
         Hypercall::GrantTableOp => grant_table_op::grant_table_op(call),
         Hypercall::EventChannelOp => event_channel_op::event_channel_op(call),
         Hypercall::PhysdevOp => physdev_op::physdev_op(call),
-        // Owned by parts that are not there yet.
-        Hypercall::PlatformOp | Hypercall::Sysctl | Hypercall::Domctl => Err(Errno::ENOSYS.into()),
+        Hypercall::PlatformOp => platform_op::platform_op(call),
+        Hypercall::Sysctl => sysctl::sysctl(call),
+        Hypercall::Domctl => domctl::domctl(call),
         // `iret` changes the mode that the rest of a batch was checked for (XSA-213): alone only.
         Hypercall::Iret
         | Hypercall::SchedOpCompat

@@ -1,0 +1,43 @@
+//! A vCPU's whole context, in and out.
+
+use alloc::boxed::Box;
+
+use guest_abi::domctl::{Domctl, VcpuContext};
+use guest_abi::errno::Errno;
+use guest_abi::vcpu::{ContextFlags, VcpuGuestContext};
+
+use super::super::guest_ptr::GuestPtr;
+use super::super::{Call, Stop};
+use super::Answer;
+use crate::domain::{DomainRef, VcpuRef};
+use crate::{sched, trap};
+
+/// `XEN_DOMCTL_setvcpucontext`: gives a vCPU its first context, and brings it up if that says so.
+pub(super) fn set(domain: &DomainRef, block: &Domctl) -> Result<Answer, Stop> {
+    let wanted: VcpuContext = block.payload();
+    let vcpu = VcpuRef::new(domain, wanted.vcpu).ok_or(Errno::ESRCH)?;
+    let ptr = GuestPtr::<VcpuGuestContext>::new(wanted.ctxt.get());
+    let context = Box::new(ptr.copy_in()?);
+    trap::initialise(&vcpu, &context)?;
+    if context.flags & ContextFlags::ONLINE.bits() != 0 {
+        sched::bring_up(&vcpu);
+    }
+    Ok(Answer::Plain)
+}
+
+/// `XEN_DOMCTL_getvcpucontext`: of a vCPU that is held still while it is read.
+pub(super) fn get(call: &Call<'_>, domain: &DomainRef, block: &Domctl) -> Result<Answer, Stop> {
+    let asked: VcpuContext = block.payload();
+    if core::ptr::eq(call.domain(), &raw const **domain) {
+        return Err(Errno::EINVAL.into());
+    }
+    let vcpu = VcpuRef::new(domain, asked.vcpu).ok_or(Errno::ESRCH)?;
+    if !vcpu.sched.is_initialised() {
+        return Err(Errno::ENODATA.into());
+    }
+    sched::pause(domain);
+    let context = trap::snapshot(&vcpu);
+    sched::unpause(domain)?;
+    GuestPtr::new(asked.ctxt.get()).copy_out(&*context)?;
+    Ok(Answer::Plain)
+}
