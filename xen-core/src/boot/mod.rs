@@ -5,6 +5,7 @@
 
 pub mod acpi;
 pub mod cmdline;
+pub mod dom0;
 pub mod memory_map;
 pub mod multiboot;
 pub mod phys;
@@ -14,7 +15,9 @@ use cmdline::Options;
 use guest_abi::frame::PAGE_SHIFT;
 use memory_map::{FreeRange, Kind};
 
-use crate::arch::{self, clock};
+#[cfg(target_os = "none")]
+use crate::arch;
+use crate::arch::clock;
 use crate::mm::frame_table::PageInfo;
 use crate::mm::{device_memory, heap};
 use crate::sync::Once;
@@ -102,7 +105,53 @@ pub fn start_memory(table: &'static [PageInfo], free: &[FreeRange]) {
     log::info!("memory: {mebibytes} MiB free, {} frames known", table.len());
 }
 
-/// Starts dom0 from the first module.
+/// Builds dom0 from the first module (the second is its ramdisk), and lets it run.
+///
+/// # Panics
+/// When that cannot be done: without dom0 the host is of no use.
+#[cfg(target_os = "none")]
 pub fn start_first_domain() {
     log::info!("{} CPUs are up", arch::percpu::online().len());
+    let machine = machine();
+    let Some(kernel) = arch::modules::take(0) else {
+        panic!("no dom0: the loader passed no module (qemu: -initrd dom0)");
+    };
+    let ramdisk = arch::modules::take(1);
+    let parts = dom0::Parts {
+        kernel: &kernel,
+        command_line: machine
+            .loader
+            .modules
+            .first()
+            .map_or("", |module| module.arguments()),
+        ramdisk: ramdisk.as_deref(),
+        pages: dom0_pages(machine.options.dom0_mem),
+        vcpus: match machine.options.dom0_max_vcpus {
+            0 => arch::percpu::online().len(),
+            count => count,
+        },
+    };
+    let domain = match dom0::build(&parts) {
+        Ok(domain) => domain,
+        Err(error) => panic!("cannot build dom0: {error}"),
+    };
+    log::info!("dom0: {} MiB, {} vCPUs", parts.pages >> 8, parts.vcpus);
+    if crate::sched::unpause(&domain).is_err() {
+        panic!("dom0 does not start");
+    }
 }
+
+/// dom0's size in pages: as asked for, else what its toolstack needs to unpack a big kernel, else
+/// three quarters of a machine that is smaller than that.
+#[cfg(target_os = "none")]
+fn dom0_pages(asked_bytes: u64) -> u64 {
+    const DEFAULT_PAGES: u64 = 256 << (20 - PAGE_SHIFT);
+    match asked_bytes >> PAGE_SHIFT {
+        0 => DEFAULT_PAGES.min(heap::totals().free / 4 * 3),
+        asked => asked,
+    }
+}
+
+/// A host under test starts no domain.
+#[cfg(not(target_os = "none"))]
+pub fn start_first_domain() {}
