@@ -3,7 +3,7 @@
 //! Everything not listed is hidden. XSAVE and all that builds on it (AVX and later) are hidden
 //! because the core switches FPU state by FXSAVE and never sets CR4.OSXSAVE; FSGSBASE because
 //! CR4.FSGSBASE stays clear, so that segment bases change only where the core can follow
-//! (XSA-293). SMAP, SMEP, PCID, superpages and global pages make no sense in ring 3.
+//! (XSA-293); MCE and MCA because machine checks are the core's. SMAP, SMEP, PCID, superpages and global pages make no sense in ring 3.
 
 use guest_abi::cpuid::{
     FEAT1_MMU_PT_UPDATE_PRESERVE_AD, FIRST_LEAF, MAX_NUM_LEAVES, SIGNATURE_EBX, SIGNATURE_ECX,
@@ -31,8 +31,8 @@ const fn bits(list: &[u32]) -> u32 {
     mask
 }
 
-/// FPU DE TSC MSR PAE MCE CX8 APIC MCA CMOV PAT CLFLUSH MMX FXSR SSE SSE2 HTT.
-const LEAF1_EDX: u32 = bits(&[0, 2, 4, 5, 6, 7, 8, 9, 14, 15, 16, 19, 23, 24, 25, 26, 28]);
+/// FPU DE TSC MSR PAE CX8 APIC CMOV PAT CLFLUSH MMX FXSR SSE SSE2 HTT.
+const LEAF1_EDX: u32 = bits(&[0, 2, 4, 5, 6, 8, 9, 15, 16, 19, 23, 24, 25, 26, 28]);
 /// SSE3 PCLMUL SSSE3 CX16 SSE4.1 SSE4.2 MOVBE POPCNT AES RDRAND.
 const LEAF1_ECX: u32 = bits(&[0, 1, 9, 13, 19, 20, 22, 23, 25, 30]);
 /// "A hypervisor is present."
@@ -44,9 +44,7 @@ const LEAF7_ECX: u32 = bits(&[22]);
 /// FSRM MD_CLEAR.
 const LEAF7_EDX: u32 = bits(&[4, 10]);
 /// SYSCALL NX MMXEXT FXSR_OPT RDTSCP LM, and AMD's copies of leaf 1.
-const EXT1_EDX: u32 = bits(&[
-    0, 2, 4, 5, 6, 7, 8, 9, 11, 14, 15, 16, 20, 22, 23, 24, 25, 27, 29,
-]);
+const EXT1_EDX: u32 = bits(&[0, 2, 4, 5, 6, 8, 9, 11, 15, 16, 20, 22, 23, 24, 25, 27, 29]);
 /// LAHF CMP_LEGACY ABM SSE4A MISALIGNSSE 3DNOWPREFETCH.
 const EXT1_ECX: u32 = bits(&[0, 1, 5, 6, 7, 8]);
 /// The TSC does not stop or change its rate.
@@ -212,8 +210,8 @@ mod tests {
 
     #[test]
     fn what_a_pv_guest_must_not_see_is_hidden() {
-        // VME PSE MTRR PGE PSE36 SEP; MONITOR VMX PCID x2APIC TSC_DEADLINE.
-        assert_eq!(see(1, 0).edx & bits(&[1, 3, 11, 12, 13, 17]), 0);
+        // VME PSE MCE MTRR PGE MCA PSE36 SEP; MONITOR VMX PCID x2APIC TSC_DEADLINE.
+        assert_eq!(see(1, 0).edx & bits(&[1, 3, 7, 11, 12, 13, 14, 17]), 0);
         assert_eq!(see(1, 0).ecx & bits(&[3, 5, 17, 21, 24]), 0);
         // FSGSBASE TSC_ADJUST SMEP INVPCID MPX SMAP; UMIP PKU LA57.
         assert_eq!(see(7, 0).ebx & bits(&[0, 1, 7, 10, 14, 20]), 0);
