@@ -3,7 +3,7 @@
 use guest_abi::frame::{GuestVirtAddr, MachAddr, Mfn, PAGE_SHIFT};
 use guest_abi::grant_table::{GrantStatus, MapFlags};
 use guest_abi::ids::DomId;
-use guest_abi::mmu::Pte;
+use guest_abi::mmu::{Pte, PteFlags};
 
 use super::copy::CopyMachine;
 use super::entry::Access;
@@ -85,13 +85,13 @@ impl Machine for Caller<'_> {
         with_space(domain, &mut Budget::new(0), |space| {
             let slot = self.slot(space, place).ok_or(GrantStatus::GeneralError)?;
             let now = space.read(slot).ok_or(GrantStatus::GeneralError)?;
-            let is_writable = now.get() & WRITABLE != 0;
+            let is_writable = now.flags().contains(PteFlags::RW);
             if !now.is_present() || now.frame() != frame || is_writable != (access == Access::Write)
             {
                 return Err(GrantStatus::GeneralError);
             }
             space
-                .update(slot, Pte::new(0), domain.id, Bits::AsGiven)
+                .update(slot, Pte::EMPTY, domain.id, Bits::AsGiven)
                 .map_err(|_| GrantStatus::GeneralError)
         })
     }
@@ -125,27 +125,19 @@ impl Machine for Nobody {
     }
 }
 
-const PRESENT: u64 = 1 << 0;
-const WRITABLE: u64 = 1 << 1;
-const USER: u64 = 1 << 2;
-const ACCESSED_AND_DIRTY: u64 = 3 << 5;
-/// The three bits that software may use, in which the guest's own come.
-const AVAILABLE_SHIFT: u32 = 9;
-const AVAILABLE: u32 = 7;
+/// Where a request's flags keep the bits for the guest's own use, and where an entry does.
 const GUEST_AVAILABLE_SHIFT: u32 = 16;
+const AVAILABLE_SHIFT: u32 = 9;
 
 /// The page-table entry of a mapping. Accessed and dirty are set, so that no CPU writes to it
 /// between the moment it is compared and the moment it is cleared.
 fn entry_for(frame: Mfn, flags: MapFlags) -> Pte {
-    let mut bits = PRESENT | ACCESSED_AND_DIRTY;
-    if !flags.contains(MapFlags::READONLY) {
-        bits |= WRITABLE;
-    }
-    if flags.contains(MapFlags::APPLICATION_MAP) {
-        bits |= USER;
-    }
-    let available = flags.bits() >> GUEST_AVAILABLE_SHIFT & AVAILABLE;
-    Pte::new(frame.get() << PAGE_SHIFT | bits | u64::from(available) << AVAILABLE_SHIFT)
+    let available = u64::from(flags.bits() >> GUEST_AVAILABLE_SHIFT) << AVAILABLE_SHIFT;
+    let mut bits = PteFlags::PRESENT | PteFlags::ACCESSED | PteFlags::DIRTY;
+    bits |= PteFlags::from_bits_truncate(available) & PteFlags::AVAIL_LOW;
+    bits.set(PteFlags::RW, !flags.contains(MapFlags::READONLY));
+    bits.set(PteFlags::USER, flags.contains(MapFlags::APPLICATION_MAP));
+    Pte::map(frame, bits)
 }
 
 #[cfg(test)]

@@ -18,6 +18,8 @@ pub mod map_track;
 pub mod table;
 
 #[cfg(test)]
+mod domain_tests;
+#[cfg(test)]
 mod model_tests;
 
 use core::ops::Deref;
