@@ -56,7 +56,8 @@ pub(crate) fn start_fake() {
     static STARTED: std::sync::Once = std::sync::Once::new();
     STARTED.call_once(|| {
         let table: Vec<_> = (0..FRAMES).map(|_| PageInfo::default()).collect();
-        start(table.leak(), [0x1000..FRAMES << PAGE_SHIFT], FRAMES);
+        let free = 0x1000..FRAMES << PAGE_SHIFT;
+        start(table.leak(), core::iter::once(free), FRAMES);
     });
 }
 
