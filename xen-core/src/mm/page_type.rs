@@ -254,7 +254,6 @@ impl TypeState {
     }
 
     /// How many rely on the type.
-    #[expect(clippy::cast_possible_truncation, reason = "masked")]
     #[inline]
     pub const fn count(self) -> u32 {
         if self.0 & PHASE == 0 {

@@ -143,7 +143,7 @@ fn a_failed_transition_leaves_the_word_alone() {
 /// Any state that the machine can be in.
 fn any_state() -> impl Strategy<Value = TypeState> {
     let low = prop_oneof![
-        any::<u32>().prop_map(|count| u64::from(count)),
+        any::<u32>().prop_map(u64::from),
         (0u64..=512).prop_map(|done| super::PARTIAL | done),
         proptest::prelude::Just(super::VALIDATING),
     ];
