@@ -21,6 +21,10 @@ pub mod table;
 mod domain_tests;
 #[cfg(test)]
 mod model_tests;
+#[cfg(test)]
+mod rule_tests;
+#[cfg(test)]
+mod sim;
 
 use core::ops::Deref;
 

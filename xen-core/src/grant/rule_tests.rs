@@ -1,0 +1,120 @@
+//! What maps, unmaps and copies refuse, one rule at a time.
+
+use std::sync::Arc;
+
+use guest_abi::grant_table::{GrantCopy, GrantEntryFlags, GrantStatus, MapFlags};
+use guest_abi::ids::DomIdArg;
+
+use super::copy::copy;
+use super::map::{Parts, map, unmap};
+use super::sim::{Memory, copy_request, domains, request};
+
+#[test]
+fn a_mapping_outlives_the_granters_hold_and_is_unmapped_once() {
+    let (memory, domains) = (Memory::default(), domains(1));
+    domains[0].grant(1, 1, 2, GrantEntryFlags::empty());
+    let wanted = request(1, 3, MapFlags::HOST_MAP.bits());
+    let (handle, _) = map(&domains[1], &domains[0], &wanted, &memory).unwrap();
+    assert!(
+        Arc::strong_count(&domains[0]) > 1,
+        "the granter stays while it is mapped"
+    );
+    let parts = Parts {
+        host: Some(3),
+        device: None,
+    };
+    let first = unmap(&domains[1], handle, parts, &memory).unwrap();
+    let second = unmap(&domains[1], handle, parts, &memory);
+    assert_eq!(second.unwrap_err(), GrantStatus::BadHandle);
+    assert_eq!(memory.count(2), (1, 1), "held until the flush is done");
+    first.finish(&domains[1], &memory);
+    assert!(memory.is_untouched());
+    let third = unmap(&domains[1], handle, parts, &memory);
+    assert_eq!(third.unwrap_err(), GrantStatus::BadHandle);
+}
+
+#[test]
+fn a_page_table_entry_that_was_changed_is_not_unmapped() {
+    let (memory, domains) = (Memory::default(), domains(1));
+    domains[0].grant(1, 1, 2, GrantEntryFlags::empty());
+    let wanted = request(1, 3, MapFlags::HOST_MAP.bits());
+    let (handle, _) = map(&domains[1], &domains[0], &wanted, &memory).unwrap();
+    memory.entries.lock().unwrap().insert(3, (9, true));
+    let parts = Parts {
+        host: Some(3),
+        device: None,
+    };
+    let refused = unmap(&domains[1], handle, parts, &memory);
+    assert_eq!(refused.unwrap_err(), GrantStatus::GeneralError);
+    assert_eq!(memory.count(2), (1, 1), "still held");
+}
+
+#[test]
+fn what_is_not_granted_gives_its_status() {
+    let (memory, domains) = (Memory::default(), domains(1));
+    let try_map = |reference, flags: MapFlags| {
+        map(
+            &domains[1],
+            &domains[0],
+            &request(reference, 3, flags.bits()),
+            &memory,
+        )
+        .unwrap_err()
+    };
+    assert_eq!(try_map(512, MapFlags::HOST_MAP), GrantStatus::BadGntref);
+    assert_eq!(
+        try_map(u32::MAX, MapFlags::HOST_MAP),
+        GrantStatus::BadGntref
+    );
+    assert_eq!(try_map(0, MapFlags::HOST_MAP), GrantStatus::GeneralError);
+    assert_eq!(try_map(0, MapFlags::empty()), GrantStatus::BadGntref);
+    // A frame that is not the granter's; one that must not be written.
+    domains[0].grant(1, 1, 9, GrantEntryFlags::empty());
+    assert_eq!(try_map(1, MapFlags::HOST_MAP), GrantStatus::GeneralError);
+    domains[0].grant(2, 1, 3, GrantEntryFlags::empty());
+    assert_eq!(try_map(2, MapFlags::HOST_MAP), GrantStatus::GeneralError);
+    assert_eq!(domains[0].flags(2), 1, "the marks are gone again");
+    assert!(memory.is_untouched());
+}
+
+#[test]
+fn a_mapper_at_its_quota_gets_no_space() {
+    let (memory, domains) = (Memory::default(), domains(0));
+    domains[0].grant(1, 1, 2, GrantEntryFlags::empty());
+    let refused = map(&domains[1], &domains[0], &request(1, 3, 2), &memory);
+    assert_eq!(refused.unwrap_err(), GrantStatus::NoSpace);
+}
+
+#[test]
+fn a_copy_keeps_within_its_frames_and_its_rights() {
+    let (memory, domains) = (Memory::default(), domains(1));
+    domains[0].grant(1, 1, 2, GrantEntryFlags::READONLY);
+    let find = |arg: DomIdArg| domains.get(usize::from(arg.get())).cloned();
+    let try_copy = |op: &GrantCopy| copy(&domains[1], op, find, &memory);
+    let mut op = copy_request(0, 1, 8);
+    op.len = 4096;
+    assert_eq!(try_copy(&op), Ok(()));
+    op.source.offset = 1;
+    assert_eq!(try_copy(&op), Err(GrantStatus::BadCopyArg));
+    op.source.offset = u16::MAX;
+    op.len = u16::MAX;
+    assert_eq!(try_copy(&op), Err(GrantStatus::BadCopyArg));
+    // Foreign memory by frame number, a domain that is not there, somebody else's frame.
+    let mut op = copy_request(0, 1, 8);
+    op.dest.domid = DomIdArg::new(0);
+    assert_eq!(try_copy(&op), Err(GrantStatus::PermissionDenied));
+    let mut op = copy_request(7, 1, 8);
+    op.len = 1;
+    assert_eq!(try_copy(&op), Err(GrantStatus::BadDomain));
+    assert_eq!(try_copy(&copy_request(0, 1, 2)), Err(GrantStatus::BadPage));
+    // The other way round the grant would be written.
+    let op = copy_request(0, 1, 8);
+    let back = GrantCopy {
+        source: op.dest,
+        dest: op.source,
+        flags: 2,
+        ..op
+    };
+    assert_eq!(try_copy(&back), Err(GrantStatus::GeneralError));
+    assert!(memory.is_untouched());
+}
