@@ -54,10 +54,8 @@ impl Machine for Hardware {
         // A domain stays in the table until its last frame is gone.
         if let Some(owner) = domain::table::get(refs.owner)
             && owner.memory.forget_page() == 0
-            && owner.life.is_dying()
-            && domain::table::remove(owner.id).is_some()
         {
-            domain::table::notify_toolstack();
+            domain::destroy::last_frame_gone(owner.id);
         }
     }
 
