@@ -46,6 +46,11 @@ pub const fn sanitise(rflags: u64) -> u64 {
     rflags & GUEST_OWNED | FORCED
 }
 
+/// The I/O privilege level in RFLAGS. Guests have it virtually only: see `trap::io`.
+pub const fn io_privilege(rflags: u64) -> u8 {
+    (rflags >> 12 & 3) as u8
+}
+
 /// RFLAGS as a frame on the guest's stack shows them: IF is virtual.
 pub const fn shown(rflags: u64, events_masked: bool) -> u64 {
     let shown = rflags & GUEST_OWNED | 1 << 1;

@@ -63,7 +63,6 @@ pub fn initialise(vcpu: &VcpuRef, from: &VcpuGuestContext) -> Result<(), Stop> {
         ldt,
         generation,
         tsc_aux,
-        io,
         ..
     } = &*context;
     *context = VcpuContext {
@@ -71,7 +70,6 @@ pub fn initialise(vcpu: &VcpuRef, from: &VcpuGuestContext) -> Result<(), Stop> {
         ldt: ldt.clone(),
         generation: generation + 1,
         tsc_aux: *tsc_aux,
-        io: *io,
         ..wanted.context
     };
     Ok(())
@@ -102,6 +100,8 @@ fn check(from: &VcpuGuestContext) -> Result<Box<Wanted>, Errno> {
     context.regs = from.user_regs;
     context.regs.cs |= 3;
     context.regs.ss |= 3;
+    // Linux gives its secondary vCPUs their I/O privilege this way, not by `set_iopl`.
+    context.io.iopl = flags::io_privilege(from.user_regs.rflags);
     context.regs.rflags = flags::sanitise(context.regs.rflags);
     context.regs.entry_vector = 0;
     context.regs.error_code = 0;
@@ -212,6 +212,7 @@ pub fn snapshot(vcpu: &VcpuRef) -> Box<VcpuGuestContext> {
     out.flags = context_flags.bits();
     out.fpu_ctxt = context.fpu.0;
     out.user_regs = context.regs;
+    out.user_regs.rflags |= u64::from(context.io.iopl) << 12;
     out.trap_ctxt = context.traps.to_info();
     out.ldt_base = context.ldt.base;
     out.ldt_ents = context.ldt.entries.into();
@@ -250,4 +251,21 @@ pub fn snapshot(vcpu: &VcpuRef) -> Box<VcpuGuestContext> {
     out.gs_base_kernel = context.bases.gs_kernel;
     out.gs_base_user = context.bases.gs_user;
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{VcpuGuestContext, check};
+    use guest_abi::zerocopy::FromZeros;
+
+    #[test]
+    fn a_context_brings_its_io_privilege_in_rflags_and_nowhere_else() {
+        let mut from = VcpuGuestContext::new_zeroed();
+        from.flags = guest_abi::vcpu::ContextFlags::IN_KERNEL.bits();
+        from.ctrlreg[3] = 0x1000;
+        from.user_regs.rflags = 0x1000;
+        let wanted = check(&from).expect("an empty context will do");
+        assert_eq!(wanted.context.io.iopl, 1);
+        assert_eq!(wanted.context.regs.rflags & super::flags::IOPL, 0);
+    }
 }
