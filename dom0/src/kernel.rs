@@ -17,6 +17,7 @@ use dom0::{
     machine::Machine,
     mgmt::server,
     serial::Serial,
+    shell::Shell,
     toolstack::Toolstack,
     xl::Xl,
 };
@@ -30,7 +31,7 @@ use frontends::{
 pub(crate) fn main(start: &'static StartOfDay) -> ! {
     logging::start(start.argument("loglevel"));
     match start_services() {
-        Ok((runtime, serial, _xl)) => runtime.block_on(serve(serial)),
+        Ok((runtime, serial, xl)) => runtime.block_on(Shell::new(serial, xl).run()),
         Err(errno) => {
             println!("dom0 cannot start: {}", errno.name());
             sched::shutdown(ShutdownReason::Crash)
@@ -64,12 +65,4 @@ fn start_management(runtime: &Runtime, xl: &Xl) -> Result<(), Errno> {
         stream.output,
     ));
     Ok(())
-}
-
-/// Serves until the host is shut down.
-async fn serve(serial: Serial) -> ! {
-    loop {
-        let typed = serial.read().await;
-        serial.write(&typed);
-    }
 }
