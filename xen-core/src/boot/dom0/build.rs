@@ -19,6 +19,8 @@ use super::kernel::{ImageError, Kernel};
 use crate::arch::direct_map;
 use crate::domain::{Config, Domain, DomainRef, VcpuRef, table};
 use crate::hypercall::Stop;
+use crate::mm::access::{CALL_BUDGET, with_space};
+use crate::mm::pagetable::{Budget, entry::Level};
 use crate::{event, grant, mm, sched, trap};
 
 /// What dom0 is made of.
@@ -282,6 +284,14 @@ fn start_vcpu(
             Err(Stop::Crash(_)) => return Err(refused(Errno::EINVAL)),
         }
     }
+    pin_root(domain, frames.mfn(layout.root)?)?;
     sched::bring_up(&vcpu);
     Ok(())
+}
+
+/// A kernel expects its first root pinned: it takes the pin off once it has tables of its own.
+fn pin_root(domain: &DomainRef, root: Mfn) -> Result<(), BuildError> {
+    let mut budget = Budget::new(CALL_BUDGET);
+    with_space(domain, &mut budget, |space| space.pin(root, Level::L4))
+        .map_err(|_| BuildError::Refused("dom0's root", Errno::EINVAL))
 }
