@@ -65,7 +65,10 @@ impl fmt::Display for KernelError {
                         "packed with {format}, which can't be unpacked here; pack it with gzip, xz, zstd or lz4"
                     )
                 }
-                _ => write!(f, "its {format} payload is {error}; use a smaller kernel"),
+                _ => write!(
+                    f,
+                    "its {format} payload is {error}; raise dom0_mem, or use a smaller kernel"
+                ),
             },
             Self::NotCapable(kind) => {
                 write!(

@@ -221,9 +221,9 @@ impl<'a> Bzip2<'a> {
         if sorted.len() > self.max_block || origin >= sorted.len() {
             return Err(DecompressError::Corrupt);
         }
-        let start = out.bytes.len();
+        let start = out.len();
         unsort(&sorted, origin, out)?;
-        let written = out.bytes.get(start..).unwrap_or_default();
+        let written = out.since(start);
         if u64::from(crc_of(written)) == crc {
             Ok(())
         } else {
@@ -267,7 +267,7 @@ fn unsort(sorted: &[u8], origin: usize, out: &mut Output) -> Result<(), Decompre
         let byte = sorted.get(place).copied().unwrap_or_default();
         if equal == 4 {
             let run = usize::from(byte);
-            out.extend_with(run, |to| {
+            out.extend_within(run, |to| {
                 to.fill(last.unwrap_or_default());
                 Ok((to.len(), ()))
             })?;

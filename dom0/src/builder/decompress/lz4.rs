@@ -37,20 +37,44 @@ impl Decoder for Lz4<'_> {
         }
         let block = self.input.get(..length).ok_or(DecompressError::Truncated)?;
         self.input = self.input.get(length..).unwrap_or_default();
-        let limit = out.limit;
-        out.extend_with(BLOCK, |to| {
-            match lz4_flex::block::decompress_into(block, to) {
-                Ok(written) => Ok((written, ())),
-                // A block that doesn't fit is the limit's fault only if there was less room than it
-                // may fill.
-                Err(lz4_flex::block::DecompressError::OutputTooSmall { .. })
-                    if to.len() < BLOCK =>
-                {
-                    Err(DecompressError::TooLong { limit })
-                }
-                Err(_) => Err(DecompressError::Corrupt),
-            }
-        })?;
-        Ok(false)
+        // What is free should do, if the length was known; only the last block is shorter.
+        let free = out.free().min(BLOCK);
+        match unpack(block, out, free) {
+            Err(Failure::NoRoom) => {}
+            Err(Failure::Other(error)) => return Err(error),
+            Ok(()) => return Ok(false),
+        }
+        let before = out.len();
+        match unpack(block, out, BLOCK) {
+            Err(Failure::Other(error)) => Err(error),
+            // It has all the room that a block may take, up to the limit.
+            Err(Failure::NoRoom) => Err(out.too_long(before + BLOCK)),
+            Ok(()) => Ok(false),
+        }
+    }
+}
+
+/// Why a block wasn't unpacked.
+enum Failure {
+    NoRoom,
+    Other(DecompressError),
+}
+
+fn unpack(block: &[u8], out: &mut Output, room: usize) -> Result<(), Failure> {
+    let mut no_room = false;
+    let unpacked = out.extend_within(room, |to| {
+        lz4_flex::block::decompress_into(block, to)
+            .map(|written| (written, ()))
+            .map_err(|error| {
+                no_room = matches!(
+                    error,
+                    lz4_flex::block::DecompressError::OutputTooSmall { .. }
+                );
+                DecompressError::Corrupt
+            })
+    });
+    match unpacked {
+        Err(_) if no_room => Err(Failure::NoRoom),
+        other => other.map_err(Failure::Other),
     }
 }

@@ -8,6 +8,7 @@ mod bzip2;
 mod gzip;
 mod lz4;
 mod lzma;
+mod output;
 mod xz;
 mod zstd;
 
@@ -15,6 +16,7 @@ use alloc::{boxed::Box, vec::Vec};
 use core::fmt;
 
 use crate::executor::Runtime;
+use output::Output;
 
 /// Bytes a decoder produces in one step, about.
 const STEP: usize = 1 << 20;
@@ -117,65 +119,6 @@ trait Decoder {
     fn step(&mut self, out: &mut Output) -> Result<bool, DecompressError>;
 }
 
-/// Where unpacked bytes go: a vector that knows its limit and asks before it grows.
-struct Output {
-    bytes: Vec<u8>,
-    limit: usize,
-}
-
-impl Output {
-    fn new(expected: usize, limit: usize) -> Result<Self, DecompressError> {
-        let mut output = Self {
-            bytes: Vec::new(),
-            limit,
-        };
-        output.reserve(expected.min(limit))?;
-        Ok(output)
-    }
-
-    fn reserve(&mut self, count: usize) -> Result<(), DecompressError> {
-        if self.bytes.capacity() - self.bytes.len() >= count {
-            return Ok(());
-        }
-        self.bytes
-            .try_reserve(count)
-            .map_err(|_| DecompressError::OutOfMemory)
-    }
-
-    /// Lets `fill` write up to `count` bytes more; it says how many it wrote.
-    fn extend_with<T>(
-        &mut self,
-        count: usize,
-        fill: impl FnOnce(&mut [u8]) -> Result<(usize, T), DecompressError>,
-    ) -> Result<T, DecompressError> {
-        let start = self.bytes.len();
-        // One byte more than the limit may be written, so that going over it is noticed.
-        let count = count.min((self.limit + 1).saturating_sub(start));
-        self.reserve(count)?;
-        self.bytes.resize(start + count, 0);
-        let result = fill(self.bytes.get_mut(start..).unwrap_or_default());
-        let written = result.as_ref().map_or(0, |(written, _)| *written);
-        self.bytes.truncate(start + written);
-        self.check()?;
-        result.map(|(_, value)| value)
-    }
-
-    fn append(&mut self, bytes: &[u8]) -> Result<(), DecompressError> {
-        self.reserve(bytes.len())?;
-        self.bytes.extend_from_slice(bytes);
-        self.check()
-    }
-
-    fn check(&self) -> Result<(), DecompressError> {
-        let limit = self.limit;
-        if self.bytes.len() > limit {
-            Err(DecompressError::TooLong { limit })
-        } else {
-            Ok(())
-        }
-    }
-}
-
 /// Unpacks `input`. `expected` is a guess at the length, `limit` the most that is accepted.
 ///
 /// # Errors
@@ -201,7 +144,7 @@ pub async fn decompress(
     while !decoder.step(&mut output)? {
         runtime.yield_now().await;
     }
-    Ok(output.bytes)
+    Ok(output.into_bytes())
 }
 
 /// Unpacks gzip without keeping anything: only to see whether it can be.
@@ -213,7 +156,7 @@ pub async fn verify_gzip(runtime: &Runtime, input: &[u8]) -> Result<(), Decompre
     let mut decoder = gzip::Gzip::new(input)?;
     let mut scratch = Output::new(STEP, STEP)?;
     while !decoder.step(&mut scratch)? {
-        scratch.bytes.clear();
+        scratch.clear();
         runtime.yield_now().await;
     }
     Ok(())

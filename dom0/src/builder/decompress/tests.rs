@@ -92,3 +92,31 @@ fn what_unpacks_to_too_much_is_stopped_on_the_way() {
         );
     }
 }
+
+#[test]
+fn a_window_beyond_all_reason_is_refused_before_memory_is_taken() {
+    let zstd = b"\x28\xb5\x2f\xfd\x00\xf8\x00\x00\x00";
+    assert_eq!(
+        unpack(Format::Zstd, zstd, 1 << 16),
+        Err(DecompressError::OutOfMemory)
+    );
+    let lzma = b"\x5d\x00\x00\x00\x40\xff\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x00\x00";
+    assert_eq!(
+        unpack(Format::Lzma, lzma, 1 << 16),
+        Err(DecompressError::OutOfMemory)
+    );
+    // A block header whose dictionary is 2 GiB.
+    let mut xz = SAMPLES[3].1.to_vec();
+    let block = xz[12..24].to_vec();
+    let size = block
+        .iter()
+        .rposition(|&byte| byte == 16)
+        .expect("a dictionary of 1 MiB");
+    xz[12 + size] = 38;
+    let crc = crc32fast::hash(&xz[12..20]);
+    xz[20..24].copy_from_slice(&crc.to_le_bytes());
+    assert_eq!(
+        unpack(Format::Xz, &xz, 1 << 16),
+        Err(DecompressError::OutOfMemory)
+    );
+}
