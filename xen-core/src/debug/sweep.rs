@@ -8,7 +8,7 @@
 //! - each domain's account equals the frames that carry its number.
 //!
 //! The guests go on meanwhile, so a single difference proves nothing: a sweep that finds some is
-//! repeated, and only what stays is reported.
+//! repeated, and only what every sweep finds is reported.
 
 use alloc::vec::Vec;
 use core::fmt;
@@ -27,10 +27,12 @@ use crate::mm::pagetable::entry::{Level, is_core_slot, is_writable};
 use crate::mm::roots::{Which, root};
 use crate::mm::{Hold, heap};
 
-/// How often a sweep with differences is repeated before it is believed.
-const ATTEMPTS: u32 = 4;
-/// How many differences are logged one by one.
-const SHOWN: u32 = 20;
+/// How often a sweep with differences is repeated before they are believed.
+const ATTEMPTS: u32 = 5;
+/// How many differences a sweep remembers.
+const KEPT: usize = 256;
+/// How many of them are logged one by one.
+const SHOWN: usize = 20;
 
 /// A difference between the frame table and the recount.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -310,29 +312,37 @@ fn sweep_once(report: &mut impl FnMut(Violation)) -> u64 {
     sweep.tables
 }
 
-/// Sweeps all of memory, and logs what is wrong, in a line that begins with `sweep:`. Answers
-/// with the number of differences.
-pub fn run() -> u32 {
-    for _ in 1..ATTEMPTS {
-        let mut count = 0u32;
-        let tables = sweep_once(&mut |_| count += 1);
-        if count == 0 {
-            let totals = heap::totals();
-            log::info!(
-                "sweep: clean, {} frames, {} free, {tables} page tables",
-                totals.frames,
-                totals.free
-            );
-            return 0;
-        }
-    }
-    let mut count = 0u32;
-    sweep_once(&mut |violation| {
-        count += 1;
-        if count <= SHOWN {
-            log::error!("sweep: {violation}");
+/// The differences of one sweep, as many as are worth keeping, and the number of tables.
+fn differences() -> (Vec<Violation>, u64) {
+    let mut kept = Vec::new();
+    let tables = sweep_once(&mut |violation| {
+        if kept.len() < KEPT && kept.try_reserve(1).is_ok() {
+            kept.push(violation);
         }
     });
-    log::error!("sweep: {count} violations");
-    count
+    (kept, tables)
+}
+
+/// Sweeps all of memory, and logs what is wrong, in lines that begin with `sweep:`. Answers with
+/// the number of differences.
+pub fn run() -> usize {
+    let (mut lasting, mut tables) = differences();
+    for _ in 1..ATTEMPTS {
+        if lasting.is_empty() {
+            break;
+        }
+        let again;
+        (again, tables) = differences();
+        lasting.retain(|violation| again.contains(violation));
+    }
+    if lasting.is_empty() {
+        let (frames, free) = (heap::totals().frames, heap::totals().free);
+        log::info!("sweep: clean, {frames} frames, {free} free, {tables} page tables");
+        return 0;
+    }
+    for violation in lasting.iter().take(SHOWN) {
+        log::error!("sweep: {violation}");
+    }
+    log::error!("sweep: {} violations", lasting.len());
+    lasting.len()
 }
