@@ -12,7 +12,7 @@ use frontends::{
 };
 
 /// Times the two virtual CPUs wake each other.
-const ROUNDS: u32 = 1000;
+const ROUNDS: u32 = 100;
 
 const BOOT: VcpuId = VcpuId::new(0);
 const SECOND: VcpuId = VcpuId::new(1);

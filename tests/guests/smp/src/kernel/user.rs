@@ -15,7 +15,7 @@ use frontends::{
 
 const BOOT: VcpuId = VcpuId::new(0);
 /// System calls in a row.
-const CALLS: u64 = 10_000;
+const CALLS: u64 = 2_000;
 /// How long user code may spin before the timer takes it back.
 const SPIN_NS: u64 = 2_000_000;
 
