@@ -1,7 +1,4 @@
-//! dom0: the first domain, which owns the devices and runs the toolstack.
-//!
-//! One cooperative program ([`executor`]) on the paravirtual ABI. The library
-//! holds everything that can be tested on a laptop; the binary starts it.
+#![doc = include_str!("../README.md")]
 #![cfg_attr(not(test), no_std)]
 #![deny(unsafe_code)]
 

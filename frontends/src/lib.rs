@@ -1,14 +1,4 @@
-//! What a guest kernel links to run on Radon or Xen.
-//!
-//! Written for people who port kernels: each module is one service of the
-//! hypervisor or of dom0, seen from the guest. A kernel names its main function
-//! with [`entry!`] and links with `guest.ld`; the small kernels under
-//! `tests/guests` show how.
-//!
-//! - [`start`], [`traps`], [`smp`], [`user`]: start of day, exceptions, CPUs.
-//! - [`memory`], [`window`]: own pages and foreign ones.
-//! - [`events`], [`time`], [`sched`]: being woken, and waiting.
-//! - [`console`], [`xenbus`], [`grants`]: talking to other domains.
+#![doc = include_str!("../README.md")]
 #![cfg_attr(not(test), no_std)]
 #![deny(unsafe_code)]
 #![cfg_attr(

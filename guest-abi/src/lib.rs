@@ -1,31 +1,4 @@
-//! The Xen public ABI for 64-bit x86 PV guests, at the level of Xen 4.17.
-//!
-//! This crate is what guests and the core agree on: numbers, struct layouts, ring arithmetic and
-//! the hypercall stubs. It is plain data and holds no policy: whoever reads one of these structs
-//! decides what it is worth.
-//!
-//! The rule it keeps: every struct states its size and offsets where it is declared (the [`abi!`]
-//! macro turns them into compile-time assertions), and a test of the workspace compares each of
-//! them, and every number, with the C headers of Debian's `libxen-dev`.
-//!
-//! Names are Xen's, in Rust's spelling; the C name stands in the documentation where the two are
-//! far apart. Padding is spelled out (`_pad…`, zero by default), so every struct is valid for any
-//! bytes and can be viewed as bytes without `unsafe`.
-//!
-//! [`abi!`]: crate#declaring-structs
-//!
-//! # Declaring structs
-//!
-//! ```text
-//! abi! {
-//!     /// `EVTCHNOP_alloc_unbound`: opens a port that `remote_dom` may bind.
-//!     pub struct AllocUnbound: 8 {
-//!         0 => dom: DomIdArg,
-//!         2 => remote_dom: DomIdArg,
-//!         4 => port: Port,
-//!     }
-//! }
-//! ```
+#![doc = include_str!("../README.md")]
 #![cfg_attr(not(test), no_std)]
 #![deny(unsafe_code)]
 #![allow(

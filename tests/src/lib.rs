@@ -1,7 +1,4 @@
-//! The harness of the whole-system tests: boot a host, drive it as its user would, and check at
-//! the end that nothing is broken and nothing leaked.
-//!
-//! Everything goes through `cargo xtask`: a test sees what a user sees, and nothing else.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod check;

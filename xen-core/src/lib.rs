@@ -1,12 +1,4 @@
-//! Radon's ring-0 core: who exists, what memory they may touch, when they run.
-//!
-//! The rules of the house:
-//! - everything but [`arch`] is safe Rust and runs under `cargo test` on a host, where
-//!   `arch/fake.rs` stands in for the machine;
-//! - a hypercall enters in [`arch`], is looked up in [`hypercall`], decided in the folder of its
-//!   noun ([`mm`], [`event`], [`grant`], [`sched`], [`domain`]), and leaves through [`arch`] again;
-//! - guest memory is only ever copied, never referenced ([`hypercall::guest_ptr`]);
-//! - nothing that a guest can do panics.
+#![doc = include_str!("../README.md")]
 #![cfg_attr(target_os = "none", no_std)]
 #![deny(unsafe_code)]
 

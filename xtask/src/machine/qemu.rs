@@ -82,12 +82,7 @@ pub(super) fn command(paths: &Paths, options: &Options, serial: Serial) -> Comma
         .arg(module(&paths.dom0_image(), &options.dom0_args));
 
     let channel = format!("socket,id=mgmt,path={QEMU_SOCKET},server=on,wait=off");
-    qemu.args([
-        "-device",
-        "virtio-serial-pci",
-        "-chardev",
-        &channel,
-    ]);
+    qemu.args(["-device", "virtio-serial-pci", "-chardev", &channel]);
     qemu.args(["-device", "virtserialport,chardev=mgmt,name=org.radon.mgmt"]);
     match serial {
         Serial::Terminal => {
