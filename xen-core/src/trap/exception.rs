@@ -36,6 +36,8 @@ const PF_USER: u32 = 4;
 const DR6_REPORTED: u64 = 0xe00f;
 /// DR6: single step.
 const DR6_SINGLE_STEP: u64 = 1 << 14;
+/// Bytes of `int n`.
+const INT_N_LENGTH: u64 = 2;
 /// `cpuid`.
 const CPUID: [u8; 2] = [0x0f, 0xa2];
 /// Prefix and instruction together.
@@ -67,6 +69,7 @@ pub fn handle<M: Machine>(
         vector::PAGE_FAULT => page_fault(exception, guest, tables),
         vector::DEVICE_NOT_AVAILABLE => device_not_available(exception, guest),
         vector::DEBUG => debug(exception.detail, guest),
+        vector::LEGACY_SYSCALL => legacy_system_call(exception, guest),
         _ => raise(exception, guest),
     }
 }
@@ -173,6 +176,28 @@ fn device_not_available<M: Machine>(
     }
     guest.context.task_switched = false;
     raise(exception, guest)
+}
+
+/// `int 0x80`, whose gate is open to all code. A guest that has no handler for it sees what any
+/// other `int n` would have come to.
+fn legacy_system_call<M: Machine>(
+    exception: Exception,
+    guest: &mut Emulator<'_, M>,
+) -> Result<(), CrashReason> {
+    if guest.context.traps.gate(exception.vector).is_some() {
+        return raise(exception, guest);
+    }
+    guest.regs.rip = guest.regs.rip.wrapping_sub(INT_N_LENGTH);
+    let error_code = u32::from(exception.vector) << 3 | ERROR_IDT;
+    let vector = vector::GENERAL_PROTECTION;
+    raise(
+        Exception {
+            vector,
+            error_code,
+            detail: 0,
+        },
+        guest,
+    )
 }
 
 fn debug<M: Machine>(dr6: u64, guest: &mut Emulator<'_, M>) -> Result<(), CrashReason> {

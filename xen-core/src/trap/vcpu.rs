@@ -37,15 +37,23 @@ struct Wanted {
 /// Gives a vCPU that is not running its context.
 ///
 /// # Errors
-/// `EINVAL` for values no guest may have, what the page tables say for roots and frames, and
-/// [`Stop::Again`] when checking the root takes long: the same call resumes.
+/// `EINVAL` for values no guest may have, `EEXIST` if it has run on other tables, what the page
+/// tables say for roots and frames, and [`Stop::Again`] when checking the root takes long: the
+/// same call resumes.
 pub fn initialise(vcpu: &VcpuRef, from: &VcpuGuestContext) -> Result<(), Stop> {
     let wanted = check(from)?;
     let (kernel, user) = (Some(wanted.kernel_root), wanted.user_root);
+    // An idle CPU may still be on the roots that the vCPU ran on: they cannot be exchanged.
+    for (which, root) in [(Which::Kernel, kernel), (Which::User, user)] {
+        if mm::roots::root(vcpu, which).is_some_and(|old| Some(old) != root) {
+            return Err(Errno::EEXIST.into());
+        }
+    }
     install_root(vcpu, Which::Kernel, kernel)?;
     let rest = install_root(vcpu, Which::User, user).and_then(|()| {
         let entries = u32::try_from(from.gdt_ents).map_err(|_| Errno::EINVAL)?;
-        Ok(gdt::replace(vcpu, wanted.gdt.clone(), entries, false)?)
+        gdt::replace(vcpu, wanted.gdt.clone(), entries, false)?;
+        Ok(ldt::install(vcpu, from.ldt_base, from.ldt_ents)?)
     });
     match rest {
         Ok(()) => {}
@@ -94,7 +102,7 @@ fn check(from: &VcpuGuestContext) -> Result<Box<Wanted>, Errno> {
     let are_canonical = bases
         .iter()
         .all(|base| GuestVirtAddr::new(*base).is_canonical());
-    if !are_callable || !are_canonical || from.ldt_ents != 0 {
+    if !are_callable || !are_canonical {
         return Err(Errno::EINVAL);
     }
     context.regs = from.user_regs;

@@ -165,6 +165,23 @@ fn a_selectors_fault_is_not_emulated() {
 }
 
 #[test]
+fn int_80_without_a_handler_is_a_protection_fault() {
+    let mut guest = Guest::new(false);
+    let mut gate = TrapInfo::new_zeroed();
+    guest.regs.rip = RIP + 2;
+    guest.take(0x80, 0, 0).unwrap();
+    assert_eq!(guest.regs.rip, HANDLERS + 0x80);
+    assert_eq!(guest.frame_word(2), RIP + 2);
+
+    gate.vector = 0x80;
+    assert!(guest.context.traps.set(&gate));
+    guest.regs.rip = RIP + 2;
+    guest.take(0x80, 0, 0).unwrap();
+    assert_eq!(guest.regs.rip, HANDLERS + 13);
+    assert_eq!((guest.frame_word(2), guest.frame_word(3)), (0x402, RIP));
+}
+
+#[test]
 fn virtual_ts_reaches_the_guest_once() {
     let mut guest = Guest::new(true);
     guest.take(7, 0, 0).unwrap();
