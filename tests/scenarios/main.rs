@@ -8,3 +8,4 @@ mod crashes;
 mod debian;
 mod lifecycle;
 mod many;
+mod traps;
