@@ -85,7 +85,7 @@ impl StartOfDay {
 
 /// Names the kernel's main function: `fn(&'static StartOfDay) -> !`.
 ///
-/// ```ignore
+/// ```text
 /// frontends::entry!(main);
 ///
 /// fn main(start: &'static frontends::start::StartOfDay) -> ! { … }

@@ -2,7 +2,7 @@
 //!
 //! Every exception of kernel code goes to the one handler that the kernel has
 //! set, and is fatal without one or if it declines. Traps of user code never
-//! come here: they end the stay in user mode (see [`user`](crate::user)).
+//! come here: they end the stay in user mode (see module `user`).
 
 use core::fmt;
 

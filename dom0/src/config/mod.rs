@@ -1,6 +1,6 @@
 //! `xl.cfg`: what a user writes about a domain.
 //!
-//! [`syntax`] reads lines into settings, [`keys`] knows every key there is, and [`DomainConfig`]
+//! `syntax` reads lines into settings, `keys` knows every key there is, and [`DomainConfig`]
 //! is what is left when all has been checked. Every complaint is one line that names the place,
 //! what is wrong, and what to write instead.
 

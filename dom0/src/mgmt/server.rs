@@ -2,7 +2,7 @@
 //!
 //! The server knows neither the device below it, which is a pair of queues of byte chunks, nor
 //! the commands above it, which are a [`Commands`]. It decodes messages, hands each to its
-//! [`Session`], and forgets everything when the host's end says hello anew: a relay that comes
+//! session, and forgets everything when the host's end says hello anew: a relay that comes
 //! back after a crash finds a clean table.
 
 use alloc::boxed::Box;

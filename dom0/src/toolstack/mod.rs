@@ -4,7 +4,7 @@
 //! to the store. Making one, ending one and looking after them are in files of their own; the
 //! verbs of `xl` sit on top and only ask and print.
 //!
-//! The rule kept: whatever is done for a domain is undone in one place ([`destroy`]), whoever
+//! The rule kept: whatever is done for a domain is undone in one place (`destroy`), whoever
 //! asks for it and however far its creation had come.
 
 mod create;

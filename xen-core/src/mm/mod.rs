@@ -3,7 +3,7 @@
 //! - [`frame_table`]: who owns a frame and how many refer to it; [`page_type`]: what it serves as;
 //! - [`pagetable`]: what a guest's tables may contain, and the references that they hold;
 //! - [`frame_alloc`] and [`heap`]: free frames; [`reservation`]: those of a domain;
-//! - [`access`], [`roots`], [`relinquish`]: the ways in for the rest of the core.
+//! - [`access`], [`roots`], [`mod@relinquish`]: the ways in for the rest of the core.
 //!
 //! Everything that decides knows the hardware only as a [`machine::Machine`].
 //!

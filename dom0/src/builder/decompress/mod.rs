@@ -1,6 +1,6 @@
 //! Unpacking what kernels are packed with.
 //!
-//! One [`Decoder`] a format, each working in bounded steps, so that unpacking a big kernel
+//! One `Decoder` a format, each working in bounded steps, so that unpacking a big kernel
 //! doesn't stop dom0's other tasks. The output goes straight into its final place; memory that
 //! isn't there is an error, not the end of dom0.
 
