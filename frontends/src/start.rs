@@ -88,7 +88,7 @@ impl StartOfDay {
 /// ```text
 /// frontends::entry!(main);
 ///
-/// fn main(start: &'static frontends::start::StartOfDay) -> ! { … }
+/// fn main(start: &'static frontends::start::StartOfDay) -> ! { loop {} }
 /// ```
 #[macro_export]
 macro_rules! entry {
