@@ -73,9 +73,10 @@ pub fn greet() {
     }
     let (khz, scale) = (clock::tsc_hz() / 1000, clock::scale());
     log::info!(
-        "clock: {khz} kHz (multiplier {:#x}, shift {})",
+        "clock: {khz} kHz (multiplier {:#x}, shift {}), {} cycles until the core's start",
         scale.mul,
-        scale.shift
+        scale.shift,
+        machine.start_tsc
     );
 }
 

@@ -36,6 +36,7 @@ pub use roots::{Which, install_root, set_root};
 use guest_abi::errno::Errno;
 use guest_abi::frame::{Mfn, Pfn};
 
+use crate::boot::dom0::BuildingDom0;
 use crate::domain::Domain;
 
 /// Gives `domain` 2^order contiguous zeroed frames as its pages from `pfn` on.
@@ -44,4 +45,21 @@ use crate::domain::Domain;
 /// `ENOMEM` beyond its maximum or when there are none.
 pub fn give_frames(domain: &Domain, order: u8, pfn: Pfn) -> Result<Mfn, Errno> {
     domain.memory.give(order, pfn, Place::Anywhere)
+}
+
+/// As [`give_frames`], but the frames hold what they happen to hold.
+///
+/// For the start of the machine alone: nobody has used the memory since power-on, dom0 is trusted
+/// with all of it anyway, and zeroing it would take most of the time until dom0 runs. Who calls
+/// this zeroes what the domain may rely on.
+///
+/// # Errors
+/// As for [`give_frames`].
+pub fn give_frames_as_they_are(
+    domain: &Domain,
+    order: u8,
+    pfn: Pfn,
+    _: &BuildingDom0,
+) -> Result<Mfn, Errno> {
+    domain.memory.give_as_they_are(order, pfn)
 }

@@ -96,6 +96,22 @@ impl DomainMemory {
     /// # Errors
     /// `ENOMEM` beyond its maximum or when there are none; `EINVAL` for a wild order.
     pub fn give(&self, order: u8, pfn: Pfn, place: Place) -> Result<Mfn, Errno> {
+        let first = self.claim(order, place)?;
+        zero(first, 1 << order);
+        self.enlist(first, 1 << order, pfn);
+        Ok(first)
+    }
+
+    /// As [`give`](Self::give), but the frames hold what they held: see
+    /// [`give_frames_as_they_are`](super::give_frames_as_they_are).
+    pub(super) fn give_as_they_are(&self, order: u8, pfn: Pfn) -> Result<Mfn, Errno> {
+        let first = self.claim(order, Place::Anywhere)?;
+        self.enlist(first, 1 << order, pfn);
+        Ok(first)
+    }
+
+    /// Takes 2^order contiguous frames and counts them; they carry no owner yet.
+    fn claim(&self, order: u8, place: Place) -> Result<Mfn, Errno> {
         if order > MAX_ORDER {
             return Err(Errno::EINVAL);
         }
@@ -105,7 +121,6 @@ impl DomainMemory {
             self.account.lock().pages -= count;
             return Err(Errno::ENOMEM);
         };
-        self.enlist(first, count, pfn);
         Ok(first)
     }
 
@@ -121,6 +136,7 @@ impl DomainMemory {
     /// The others are given back: the new frames are the domain's pages from `pfn` on.
     pub fn finish_exchange(&self, first: Mfn, order: u8, pfn: Pfn) {
         self.account.lock().pages += 1 << order;
+        zero(first, 1 << order);
         self.enlist(first, 1 << order, pfn);
     }
 
@@ -139,11 +155,10 @@ impl DomainMemory {
         Ok(())
     }
 
-    /// Zeroes frames and makes them the domain's pages from `pfn` on.
+    /// Makes frames the domain's pages from `pfn` on.
     fn enlist(&self, first: Mfn, count: u64, pfn: Pfn) {
         for index in 0..count {
             let mfn = Mfn::new(first.get() + index);
-            direct_map::zero_frame(mfn);
             m2p::set(mfn, Pfn::new(pfn.get().wrapping_add(index)));
         }
         let mut account = self.account.lock();
@@ -231,6 +246,12 @@ fn take(order: u8, place: Place) -> Option<Mfn> {
     match place {
         Place::Anywhere => heap::take(order),
         Place::Below(limit) => heap::take_below(order, limit),
+    }
+}
+
+fn zero(first: Mfn, count: u64) {
+    for index in 0..count {
+        direct_map::zero_frame(Mfn::new(first.get() + index));
     }
 }
 

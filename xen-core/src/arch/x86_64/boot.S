@@ -119,6 +119,8 @@ boot_entry64:
     call boot_start
     ud2
 
+// Not among the instructions, so that a disassembly shows what is executed.
+.section .rodata.boot, "a"
 no_loader:
     .asciz "Radon: not started by a Multiboot 1 loader\r\n"
 no_long_mode:

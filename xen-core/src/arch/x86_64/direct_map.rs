@@ -84,12 +84,16 @@ pub fn half(address: MachAddr) -> &'static AtomicU32 {
 
 /// Fills the frame with zeros.
 ///
+pub fn zero_frame(mfn: Mfn) {
+    set_words(entries(mfn), 0);
+}
+
 /// Plain stores, many to a round: an emulated machine executes a string instruction step by step,
 /// and is faster this way; a real one does not mind.
-pub fn zero_frame(mfn: Mfn) {
-    for words in entries(mfn).chunks_exact(32) {
+fn set_words(words: &[AtomicU64; ENTRIES], value: u64) {
+    for words in words.chunks_exact(32) {
         for word in words {
-            word.store(0, Ordering::Relaxed);
+            word.store(value, Ordering::Relaxed);
         }
     }
 }
@@ -119,12 +123,11 @@ pub fn copy(from: MachAddr, to: MachAddr, len: usize) {
     unsafe { copy_bytes(pointer(from), pointer(to), len) };
 }
 
-/// Sets `bytes` (a multiple of 8) from `at` on to copies of `value`.
-pub(super) fn fill(at: MachAddr, bytes: usize, value: u64) {
-    // SAFETY: the range is mapped RAM that holds no Rust object (see the module).
-    unsafe {
-        asm!("rep stosq", inout("rdi") pointer(at) => _, inout("rcx") bytes / 8 => _,
-            in("rax") value, options(nostack, preserves_flags));
+/// Sets every word of the frames that `at..at + bytes` touches to `value`.
+pub(super) fn fill(at: MachAddr, bytes: u64, value: u64) {
+    let frames = at.frame().get()..(at.get() + bytes).div_ceil(PAGE_SIZE as u64);
+    for mfn in frames.map(Mfn::new) {
+        set_words(entries(mfn), value);
     }
 }
 

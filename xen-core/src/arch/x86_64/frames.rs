@@ -34,7 +34,7 @@ pub(super) fn take(bytes: u64, align: u64) -> Option<MachAddr> {
 pub fn zeroed_table<T: FromZeros + Sync>(len: usize) -> Option<&'static [T]> {
     let bytes = len.checked_mul(size_of::<T>())?.next_multiple_of(PAGE_SIZE);
     let at = take(bytes as u64, PAGE_SIZE as u64)?;
-    direct_map::fill(at, bytes, 0);
+    direct_map::fill(at, bytes as u64, 0);
     // SAFETY: the memory is ours for good, aligned to a page, zeroed, and zeros are a valid `T`.
     Some(unsafe { core::slice::from_raw_parts(direct_map::pointer(at).cast::<T>(), len) })
 }

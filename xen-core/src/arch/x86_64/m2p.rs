@@ -22,9 +22,7 @@ pub(super) fn create(frames: u64) -> bool {
     let Some(base) = frames::take(bytes, LARGE_PAGE) else {
         return false;
     };
-    if let Ok(bytes) = usize::try_from(bytes) {
-        direct_map::fill(base, bytes, Pfn::INVALID.get());
-    }
+    direct_map::fill(base, bytes, Pfn::INVALID.get());
     BASE.store(base.get(), Ordering::Relaxed);
     FRAMES.store(frames, Ordering::Relaxed);
     (0..bytes)

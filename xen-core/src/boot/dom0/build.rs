@@ -15,6 +15,7 @@ use guest_abi::start_info::{StartFlags, StartInfo};
 use guest_abi::vcpu::{ContextFlags, VcpuGuestContext};
 use guest_abi::zerocopy::{FromZeros, IntoBytes};
 
+use super::BuildingDom0;
 use super::kernel::{ImageError, Kernel};
 use crate::arch::direct_map;
 use crate::domain::{Config, Domain, DomainRef, VcpuRef, table};
@@ -80,6 +81,7 @@ pub fn build(parts: &Parts<'_>) -> Result<DomainRef, BuildError> {
     let layout = plan(parts, &kernel)?;
     let domain = create(parts)?;
     let frames = Frames::allocate(&domain, parts.pages)?;
+    frames.zero(layout.end)?;
     load_kernel(&kernel, &frames)?;
     if let (Some(bytes), Some(region)) = (parts.ramdisk, layout.ramdisk) {
         frames.write(region.first.to_paddr(), bytes)?;
@@ -139,16 +141,17 @@ struct Run {
 }
 
 impl Frames {
-    /// Gives the domain `pages` zeroed frames, in runs as long as can be had: dom0's devices like
-    /// memory that is contiguous.
+    /// Gives the domain `pages` frames, not zeroed, in runs as long as can be had: dom0's devices
+    /// like memory that is contiguous.
     fn allocate(domain: &DomainRef, pages: u64) -> Result<Self, BuildError> {
+        let proof = BuildingDom0::new();
         let mut runs = alloc::vec::Vec::new();
         let (mut pfn, mut order) = (0, mm::frame_alloc::MAX_ORDER);
         while pfn < pages {
             while 1 << order > pages - pfn {
                 order -= 1;
             }
-            match mm::give_frames(domain, order, Pfn::new(pfn)) {
+            match mm::give_frames_as_they_are(domain, order, Pfn::new(pfn), &proof) {
                 Ok(mfn) => {
                     runs.push(Run {
                         pfn,
@@ -162,6 +165,15 @@ impl Frames {
             }
         }
         Ok(Self { runs })
+    }
+
+    /// Zeroes the pages below `end`, which is all that has a purpose at the start: the kernel with
+    /// its bss, page tables, start info, stack. What lies above is free memory to the kernel.
+    fn zero(&self, end: Pfn) -> Result<(), BuildError> {
+        for pfn in (0..end.get()).map(Pfn::new) {
+            direct_map::zero_frame(self.mfn(pfn)?);
+        }
+        Ok(())
     }
 
     /// The frame behind a pfn.
