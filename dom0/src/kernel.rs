@@ -50,6 +50,8 @@ fn start_services() -> Result<(Runtime, Serial, Xl), Errno> {
         // A host without the device is driven by its serial console alone.
         log::warn!("no management channel: {}", errno.name());
     }
+    let now = runtime.now().as_nanos();
+    log::info!("ready {} us after the core's start", now / 1000);
     Ok((runtime, serial, xl))
 }
 
