@@ -47,12 +47,14 @@ pub fn test(paths: &Paths, filter: Option<&str>) -> Result<()> {
         "--features",
         "qemu",
         "--test",
+        "image",
+        "--test",
         "scenarios",
     ];
     // One host at a time: each may use all the CPUs there are.
     let threads = ["--", "--test-threads=1"];
     let whole = [&scenarios[..], filter.as_slice(), &threads].concat();
-    stage(paths, "whole-system scenarios in QEMU", &whole)?;
+    stage(paths, "images, and whole systems in QEMU", &whole)?;
     println!("all tests passed");
     Ok(())
 }

@@ -37,8 +37,19 @@ impl Package {
         purpose: "the ABI test compiles a C program",
         found: || command::exists("cc") || command::exists("gcc"),
     };
+    /// A disassembler; gcc brings it, but who has no gcc may have another compiler.
+    pub const DISASSEMBLER: Self = Self {
+        name: "binutils",
+        purpose: "a test reads the core's instructions",
+        found: || command::exists("objdump"),
+    };
     /// All of them.
-    pub const ALL: &[Self] = &[Self::QEMU, Self::HEADERS, Self::COMPILER];
+    pub const ALL: &[Self] = &[
+        Self::QEMU,
+        Self::HEADERS,
+        Self::COMPILER,
+        Self::DISASSEMBLER,
+    ];
 }
 
 /// Makes sure that packages are installed.
