@@ -196,6 +196,13 @@ pub fn take(vcpu: VcpuId, mut found: impl FnMut(Port)) {
     }
 }
 
+/// Opens upcalls on the calling virtual CPU, until one comes: the next event to arrive interrupts
+/// it once, which does nothing but mask upcalls again. What is pending already does not count.
+pub fn open_upcalls(vcpu: VcpuId) {
+    let mask = shared::vcpu_offset(vcpu) + offset_of!(VcpuInfo, evtchn_upcall_mask);
+    shared::info().set_byte(mask, 0);
+}
+
 /// Stops this virtual CPU until an event is pending.
 ///
 /// None is missed: an event that arrived since [`take`] ends the wait at once.

@@ -83,3 +83,19 @@ fn a_guest_with_two_vcpus_and_user_mode_works_on_any_number_of_cpus() {
         host.assert_clean(&baseline);
     }
 }
+
+#[test]
+fn a_guest_that_measures_hypercalls_and_traps_gets_through_them_all() {
+    let host = Host::up("bench", 1, "1G");
+    let baseline = host.usage();
+    host.create(&[
+        "name=\"bench\"".to_owned(),
+        format!("kernel=\"{}\"", image("bench").display()),
+        "memory=32".to_owned(),
+        "on_poweroff=\"preserve\"".to_owned(),
+    ]);
+    let console = host.wait_for_text("bench", "verdict:", Patience::SHORT);
+    assert!(console.contains("verdict: ok"), "{console}");
+    let _ = host.xl_ok(["destroy", "bench"]);
+    host.assert_clean(&baseline);
+}
