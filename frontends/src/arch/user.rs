@@ -3,8 +3,8 @@
 //! `user_enter` leaves the kernel's callee-saved registers on its own stack and
 //! resumes a user frame. Whatever brings the virtual CPU back (system call,
 //! exception, event) arrives on the *trap stack*, whose top holds the address
-//! of the [`Run`] under way: [`leave`] copies the frame there and returns to
-//! the caller of [`enter`], as from an ordinary call.
+//! of the `Run` under way: `leave` copies the frame there and returns to
+//! the caller of `enter`, as from an ordinary call.
 
 use alloc::boxed::Box;
 use core::{

@@ -3,7 +3,8 @@
 //! Everything not listed is hidden. XSAVE and all that builds on it (AVX and later) are hidden
 //! because the core switches FPU state by FXSAVE and never sets CR4.OSXSAVE; FSGSBASE because
 //! CR4.FSGSBASE stays clear, so that segment bases change only where the core can follow
-//! (XSA-293); MCE and MCA because machine checks are the core's. SMAP, SMEP, PCID, superpages and global pages make no sense in ring 3.
+//! (XSA-293); MCE and MCA because machine checks are the core's. SMAP, SMEP, PCID, superpages and
+//! global pages make no sense in ring 3.
 
 use guest_abi::cpuid::{
     FEAT1_MMU_PT_UPDATE_PRESERVE_AD, FIRST_LEAF, MAX_NUM_LEAVES, SIGNATURE_EBX, SIGNATURE_ECX,

@@ -63,7 +63,7 @@ pub fn alloc_zeroed() -> Option<Mfn> {
     Some(frame)
 }
 
-/// Gives back what [`alloc`] gave. What goes back before the hand-over is lost.
+/// Gives back what [`alloc()`] gave. What goes back before the hand-over is lost.
 pub fn free(first: Mfn, order: u32) {
     if EARLY.lock().is_none() {
         crate::mm::free_core_frames(first, order);
