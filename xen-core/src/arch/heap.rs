@@ -11,6 +11,7 @@
 use core::alloc::{GlobalAlloc, Layout};
 use core::fmt;
 use core::ptr::{self, NonNull};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use guest_abi::frame::PAGE_SIZE;
 
@@ -52,6 +53,8 @@ const _: () = assert!(size_of::<Slab>() <= HEADER);
 /// The pages of one size that have free slots.
 struct Class {
     size: usize,
+    /// Slots in use, on all its pages.
+    used: usize,
     partial: Option<NonNull<Slab>>,
 }
 
@@ -61,6 +64,8 @@ unsafe impl Send for Class {}
 /// A heap on top of `P`.
 pub struct Heap<P> {
     classes: [SpinLock<Class>; SIZES.len()],
+    /// Bytes in objects that have pages of their own.
+    large: AtomicUsize,
     pages: core::marker::PhantomData<fn() -> P>,
 }
 
@@ -87,8 +92,18 @@ impl<P> Heap<P> {
         }
         Self {
             classes,
+            large: AtomicUsize::new(0),
             pages: core::marker::PhantomData,
         }
+    }
+
+    /// How many bytes are in use, exactly: an object that leaks shows, be it ever so small.
+    pub fn bytes(&self) -> usize {
+        let small = self.classes.iter().map(|class| {
+            let class = class.lock();
+            class.size * class.used
+        });
+        small.sum::<usize>() + self.large.load(Ordering::Relaxed)
     }
 
     /// The smallest class that fits. Slots start at a multiple of 64, so a size that is a multiple
@@ -110,7 +125,11 @@ unsafe impl<P: Pages> GlobalAlloc for Heap<P> {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         match self.class(layout) {
             Some(class) => class.lock().alloc::<P>(),
-            None => P::alloc(order(layout)).map_or(ptr::null_mut(), NonNull::as_ptr),
+            None => P::alloc(order(layout)).map_or(ptr::null_mut(), |pages| {
+                let bytes = PAGE_SIZE << order(layout);
+                self.large.fetch_add(bytes, Ordering::Relaxed);
+                pages.as_ptr()
+            }),
         }
     }
 
@@ -121,8 +140,12 @@ unsafe impl<P: Pages> GlobalAlloc for Heap<P> {
         match self.class(layout) {
             // SAFETY: the caller's promise: `object` came from `alloc` with this layout.
             Some(class) => unsafe { class.lock().free::<P>(object) },
-            // SAFETY: likewise, and then it came from `P` with this order.
-            None => unsafe { P::free(object, order(layout)) },
+            None => {
+                let bytes = PAGE_SIZE << order(layout);
+                self.large.fetch_sub(bytes, Ordering::Relaxed);
+                // SAFETY: likewise, and then it came from `P` with this order.
+                unsafe { P::free(object, order(layout)) }
+            }
         }
     }
 }
@@ -136,6 +159,7 @@ impl Class {
     const fn new(size: usize) -> SpinLock<Self> {
         SpinLock::new(Self {
             size,
+            used: 0,
             partial: None,
         })
     }
@@ -150,6 +174,7 @@ impl Class {
         // SAFETY: the offset leads to a free slot of this page, whose first bytes are the chain.
         slab.free = unsafe { slot.cast::<u16>().read() };
         slab.used += 1;
+        self.used += 1;
         if slab.free == 0 {
             self.unlink(page);
         }
@@ -170,6 +195,7 @@ impl Class {
         let was_full = slab.free == 0;
         slab.free = u16::try_from(offset).unwrap_or(0);
         slab.used -= 1;
+        self.used -= 1;
         match (was_full, slab.used == 0) {
             (true, false) => return self.link(page),
             (false, true) => self.unlink(page),

@@ -98,6 +98,7 @@ proptest! {
             object.free(&heap);
         }
         prop_assert_eq!(in_use(), 0);
+        prop_assert_eq!(heap.bytes(), 0);
     }
 }
 
@@ -111,4 +112,16 @@ fn small_objects_share_a_page() {
     assert_eq!(in_use(), 1);
     objects.into_iter().for_each(|object| object.free(&heap));
     assert_eq!(in_use(), 0);
+}
+
+#[test]
+fn every_object_counts_whether_it_has_a_page_of_its_own_or_not() {
+    let heap = Heap::<HostPages>::new();
+    let small = Object::new(&heap, Layout::from_size_align(100, 8).unwrap(), 1);
+    assert_eq!(heap.bytes(), 128);
+    let large = Object::new(&heap, Layout::from_size_align(5000, 8).unwrap(), 2);
+    assert_eq!(heap.bytes(), 128 + 2 * PAGE_SIZE);
+    large.free(&heap);
+    small.free(&heap);
+    assert_eq!(heap.bytes(), 0);
 }

@@ -1,7 +1,7 @@
 //! Debug keys: questions to the core, answered in its log (`xl debug-keys`).
 
 use crate::domain::Domain;
-use crate::{arch, domain, mm};
+use crate::{arch, domain, mm, sched};
 
 use super::sweep;
 
@@ -34,6 +34,7 @@ fn help() {
 
 /// Everything that must be back at its old figure once a domain is gone.
 fn usage() {
+    sched::trim();
     let domains = domain::table::all();
     let ports: u32 = domains
         .iter()

@@ -44,7 +44,7 @@ pub use pause::{
     bring_up, pause, pause_vcpu, pin_override, resume_domain, retire_domain, set_affinity,
     sleep_sync, stop_domain, take_down, unpause, unpause_vcpu,
 };
-pub use percpu::{idle_ns, online};
+pub use percpu::{idle_ns, online, trim};
 pub use poll::{block, poll};
 pub use run_loop::{current, next_to_run, timer_interrupt, yield_};
 pub use runstate_area::{refresh as refresh_runstate, register as register_runstate};

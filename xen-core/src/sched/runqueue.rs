@@ -93,6 +93,13 @@ impl<T> RunQueue<T> {
         self.waiting.is_empty()
     }
 
+    /// Gives back the memory that an empty queue keeps for what comes next.
+    pub fn trim(&mut self) {
+        if self.waiting.is_empty() {
+            self.waiting = BTreeMap::new();
+        }
+    }
+
     /// Whether nobody runs.
     pub const fn is_idle(&self) -> bool {
         self.runner.is_none()

@@ -58,6 +58,13 @@ impl<T> TimerQueue<T> {
         self.armed.remove(&alarm)
     }
 
+    /// Gives back the memory that an empty queue keeps for what comes next.
+    pub fn trim(&mut self) {
+        if self.armed.is_empty() {
+            self.armed = BTreeMap::new();
+        }
+    }
+
     /// The earliest deadline.
     pub fn next_deadline(&self) -> Option<u64> {
         self.armed.keys().next().map(|alarm| alarm.deadline_ns)
