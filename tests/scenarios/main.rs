@@ -4,8 +4,10 @@
 #![forbid(unsafe_code)]
 
 mod bad_input;
+mod channel;
 mod crashes;
 mod debian;
 mod lifecycle;
 mod many;
+mod reboots;
 mod traps;

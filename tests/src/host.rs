@@ -2,17 +2,21 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use crate::check::{self, Usage};
+use crate::slots::Slot;
 use crate::wait::{Patience, until};
 
 /// A running host; it goes down with this value.
 #[derive(Debug)]
 pub struct Host {
     name: String,
+    /// Given up after the host has gone down.
+    _slot: Slot,
 }
 
 /// How a command ended.
@@ -35,10 +39,18 @@ impl Host {
     pub fn up(name: &str, cpus: u32, memory: &str) -> Self {
         let host = Self {
             name: format!("test-{name}-{}", std::process::id()),
+            _slot: Slot::take(),
         };
         let cpus = cpus.to_string();
         let args = [
-            "up", "--name", &host.name, "--cpus", &cpus, "--memory", memory,
+            "up",
+            "--no-build",
+            "--name",
+            &host.name,
+            "--cpus",
+            &cpus,
+            "--memory",
+            memory,
         ];
         let outcome = Outcome::of(xtask(args));
         assert_eq!(outcome.status, 0, "the host did not come up: {outcome:?}");
@@ -65,6 +77,20 @@ impl Host {
         let outcome = self.xl(args);
         assert_eq!(outcome.status, 0, "xl {args:?} failed: {outcome:?}");
         outcome.stdout
+    }
+
+    /// Starts `xl` with these arguments and leaves it running, with nothing to read and nobody
+    /// who listens. It is the caller's to end.
+    ///
+    /// # Panics
+    /// When it cannot be run at all.
+    #[must_use]
+    pub fn spawn<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Child {
+        let mut command = xtask(["xl", "--host", &self.name]);
+        command.args(args).stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let child = command.spawn();
+        child.unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"))
     }
 
     /// Creates a domain from `key=value` settings.
@@ -119,10 +145,27 @@ impl Host {
         self.xl_ok(["dmesg"])
     }
 
-    /// Counts what is in use, to be compared later.
+    /// Everything that the host's serial port has said.
+    #[must_use]
+    pub fn serial_log(&self) -> String {
+        let file = workspace().join("build/hosts").join(&self.name);
+        let bytes = fs::read(file.join("console.log")).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Counts what is in use, to be compared later, once it has come to rest.
+    ///
+    /// # Panics
+    /// When it does not come to rest.
     #[must_use]
     pub fn usage(&self) -> Usage {
-        check::usage(self)
+        let mut before = check::usage(self);
+        until("figures that stand still", Patience::SHORT, || {
+            let now = check::usage(self);
+            let same = now == before;
+            before.clone_from(&now);
+            same.then_some(now)
+        })
     }
 
     /// Ends a scenario: the invariants hold over all of memory, and everything that was not in
@@ -132,13 +175,13 @@ impl Host {
     /// When either is not so.
     pub fn assert_clean(&self, baseline: &Usage) {
         check::sweep(self);
-        let mut now = self.usage();
+        let mut now = check::usage(self);
         for _ in 0..50 {
             if now == *baseline {
-                break;
+                return;
             }
             std::thread::sleep(Duration::from_millis(200));
-            now = self.usage();
+            now = check::usage(self);
         }
         assert_eq!(now, *baseline, "something leaked");
     }

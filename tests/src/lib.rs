@@ -3,6 +3,7 @@
 
 mod check;
 mod host;
+mod slots;
 mod wait;
 
 pub use check::Usage;

@@ -94,7 +94,7 @@ fn compile<'a>(
     paths: &Paths,
     guests: impl Iterator<Item = &'a str>,
 ) -> Result<BTreeMap<String, PathBuf>> {
-    let mut cargo = target::cargo_for_the_machine();
+    let mut cargo = target::cargo_for_the_machine("build");
     cargo
         .current_dir(paths.root())
         .args(["--bins", "--profile", "image"]);

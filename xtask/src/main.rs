@@ -31,7 +31,13 @@ enum Verb {
     /// Boots a host and gives the terminal to dom0's console (Ctrl-A X leaves).
     Run(HostArgs),
     /// Boots a host in the background and returns when dom0 is ready.
-    Up(HostArgs),
+    Up {
+        #[command(flatten)]
+        host: HostArgs,
+        /// Takes the images as they lie, without building anything.
+        #[arg(long)]
+        no_build: bool,
+    },
     /// Runs dom0's `xl` on a host in the background.
     Xl {
         /// Which host.
@@ -116,7 +122,7 @@ fn perform(verb: Verb) -> Result<u8> {
         Verb::Setup { kernel } => setup::setup(&paths, kernel.as_deref())?,
         Verb::Build => build::build_and_tell(&paths)?,
         Verb::Run(host) => return run::run(&paths, &host.into()),
-        Verb::Up(host) => up::up(&paths, &host.into())?,
+        Verb::Up { host, no_build } => up::up(&paths, &host.into(), !no_build)?,
         Verb::Xl { host, args } => return xl::xl(&paths, &host, args),
         Verb::Down { name } => down::down(&paths, &name)?,
         Verb::Demo { rust_guests, host } => demo::demo(&paths, &host.into(), rust_guests)?,

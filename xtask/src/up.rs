@@ -18,20 +18,22 @@ use crate::setup;
 /// How long dom0 may take to be ready.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Boots a host and returns when dom0 is ready.
+/// Boots a host and returns when dom0 is ready; brings the images up to date first if `build`.
 ///
 /// # Errors
 ///
 /// If it cannot be built or started, or dom0 does not come up.
-pub fn up(paths: &Paths, options: &Options) -> Result<()> {
+pub fn up(paths: &Paths, options: &Options, build: bool) -> Result<()> {
     if HostDir::open(paths, &options.name).is_ok() {
         bail!(
             "host {0} runs already: `cargo xtask down --name {0}` ends it",
             options.name
         );
     }
-    setup::ensure_for_hosts(paths)?;
-    build::build(paths)?;
+    if build {
+        setup::ensure_for_hosts(paths)?;
+        build::build(paths)?;
+    }
     let step = Step::begin(format!("booting host {}", options.name));
     let mut keeper = spawn_keeper(paths, options)?;
     match wait_for_dom0(paths, &options.name, &mut keeper) {

@@ -49,11 +49,11 @@ pub fn ensure() -> Result<()> {
     Ok(())
 }
 
-/// `cargo build` for the machine, by whichever way there is.
+/// A verb of cargo's, for the machine, by whichever way there is.
 #[must_use]
-pub fn cargo_for_the_machine() -> Command {
+pub fn cargo_for_the_machine(verb: &str) -> Command {
     let mut command = Command::new(cargo());
-    command.args(["build", "--target", TARGET]);
+    command.args([verb, "--target", TARGET]);
     if !is_installed() && sources().is_some() {
         command.args(["-Z", "build-std=core,alloc,compiler_builtins"]);
         command.args(["-Z", "build-std-features=compiler-builtins-mem"]);
