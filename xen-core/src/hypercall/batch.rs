@@ -5,10 +5,12 @@
 //! count set: the figure that it wrote to `done` then goes on counting.
 
 use guest_abi::errno::Errno;
-use zerocopy::{FromBytes, Immutable, IntoBytes};
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes};
 
 use super::guest_ptr::GuestPtr;
 use super::{Call, Reply, Stop};
+use crate::mm::hardware::Hardware;
+use crate::mm::pagetable::Space;
 
 /// Marks a count as that of a call that paused.
 const PREEMPTED: u32 = 1 << 31;
@@ -25,6 +27,7 @@ pub(super) struct Batch<T> {
 
 impl<T: FromBytes + IntoBytes + Immutable> Batch<T> {
     /// The array that the first three arguments of `call` describe.
+    #[inline(always)]
     pub(super) fn decode(call: &Call<'_>) -> Result<Self, Errno> {
         let [at, count, done_at, ..] = call.args;
         let done_at = GuestPtr::new(done_at);
@@ -49,31 +52,46 @@ impl<T: FromBytes + IntoBytes + Immutable> Batch<T> {
         self.resumed && self.left == 0
     }
 
-    /// Copies the next requests in; none when all are done.
+    /// Has `work` carry the requests out, some at a time: it answers with how many it did, and
+    /// whether it stops there.
     ///
     /// # Errors
-    /// `EFAULT` when not even the next one can be read.
-    pub(super) fn fetch<'b>(&self, into: &'b mut [T]) -> Result<&'b [T], Errno> {
+    /// What `work` stopped with; `EFAULT` when the next request cannot be read.
+    #[inline(always)]
+    pub(super) fn run<const CHUNK: usize>(
+        &mut self,
+        mut work: impl FnMut(&[T]) -> (u32, Result<(), Stop>),
+    ) -> Result<(), Stop> {
+        if self.left == 1 {
+            let one = self.at.copy_in()?;
+            let (done, outcome) = work(core::slice::from_ref(&one));
+            self.advance(done)?;
+            return outcome;
+        }
+        while self.left > 0 {
+            let mut room: [T; CHUNK] = FromZeros::new_zeroed();
+            let (done, outcome) = work(self.fetch(&mut room)?);
+            self.advance(done)?;
+            outcome?;
+        }
+        Ok(())
+    }
+
+    /// Copies the next requests in: one at least.
+    fn fetch<'b>(&self, into: &'b mut [T]) -> Result<&'b [T], Errno> {
         let count = into.len().min(self.left as usize);
-        let Some(some) = into.get_mut(..count) else {
-            return Ok(&[]);
-        };
-        if count > 1 && self.at.copy_in_slice(some).is_err() {
-            // The array runs into a hole: those before it still count.
-            let Some(one) = some.get_mut(..1) else {
-                return Ok(&[]);
-            };
-            self.at.copy_in_slice(one)?;
-            return Ok(one);
+        let (some, _) = into.split_at_mut(count);
+        if self.at.copy_in_slice(some).is_ok() {
+            return Ok(some);
         }
-        if count == 1 {
-            self.at.copy_in_slice(some)?;
-        }
-        Ok(some)
+        // The array runs into a hole: those before it still count.
+        let (one, _) = some.split_at_mut(count.min(1));
+        self.at.copy_in_slice(one)?;
+        Ok(one)
     }
 
     /// Counts `count` requests as done.
-    pub(super) fn advance(&mut self, count: u32) -> Result<(), Errno> {
+    fn advance(&mut self, count: u32) -> Result<(), Errno> {
         self.left = self.left.saturating_sub(count);
         self.done = self.done.wrapping_add(count);
         if self.left > 0 {
@@ -83,6 +101,7 @@ impl<T: FromBytes + IntoBytes + Immutable> Batch<T> {
     }
 
     /// Reports how many are done, and pauses or ends the call.
+    #[inline(always)]
     pub(super) fn finish(self, call: &mut Call<'_>, outcome: Result<(), Stop>) -> Reply {
         if !self.done_at.is_null() {
             // As in Xen, a bad pointer here costs the guest the figure and no more.
@@ -97,5 +116,39 @@ impl<T: FromBytes + IntoBytes + Immutable> Batch<T> {
             }
             Err(stop) => Err(stop),
         }
+    }
+}
+
+/// Carries requests out one by one, in a space whose budget pays for them, and after each drains
+/// what it left to be drained. Answers with how many are done, and whether it stops there.
+#[inline(always)]
+pub(super) fn each<T>(
+    space: &mut Space<'_, Hardware>,
+    requests: &[T],
+    mut apply: impl FnMut(&mut Space<'_, Hardware>, &T) -> Result<(), Stop>,
+) -> (u32, Result<(), Stop>) {
+    let mut done = 0;
+    for request in requests {
+        if !space.spend(1) {
+            return (done, Err(Stop::Again));
+        }
+        if let Err(stop) = apply(space, request) {
+            return (done, Err(stop));
+        }
+        done += 1;
+        if let Err(stop) = settle(space) {
+            return (done, Err(stop));
+        }
+    }
+    (done, Ok(()))
+}
+
+/// Drains what is left to be drained.
+#[inline]
+pub(super) fn settle(space: &mut Space<'_, Hardware>) -> Result<(), Stop> {
+    if !space.has_work() || space.drain() {
+        Ok(())
+    } else {
+        Err(Stop::Again)
     }
 }

@@ -5,7 +5,7 @@ use guest_abi::frame::{MachAddr, Pfn};
 use guest_abi::ids::{DomId, DomIdArg};
 use guest_abi::mmu::{MmuUpdate, MmuUpdateKind, Pte};
 
-use super::batch::Batch;
+use super::batch::{Batch, each, settle};
 use super::{Call, Reply, Stop};
 use crate::arch::m2p;
 use crate::domain::{Domain, DomainRef};
@@ -56,37 +56,13 @@ fn run(domain: &Domain, frames_of: DomId, batch: &mut Batch<MmuUpdate>) -> Resul
     if batch.is_epilogue() {
         return with_space(domain, &mut budget, settle);
     }
-    loop {
-        let mut room = [MmuUpdate::default(); CHUNK];
-        let requests = batch.fetch(&mut room)?;
-        if requests.is_empty() {
-            return Ok(());
-        }
-        let mut done = 0;
-        let outcome = with_space(domain, &mut budget, |space| {
-            for request in requests {
-                if !space.spend(1) {
-                    return Err(Stop::Again);
-                }
-                apply(space, domain, frames_of, request)?;
-                done += 1;
-                settle(space)?;
-            }
-            Ok(())
-        });
-        batch.advance(done)?;
-        outcome?;
-    }
-}
-
-/// Drains what the last request left to be drained.
-#[inline]
-pub(super) fn settle(space: &mut Space<'_, Hardware>) -> Result<(), Stop> {
-    if !space.has_work() || space.drain() {
-        Ok(())
-    } else {
-        Err(Stop::Again)
-    }
+    batch.run::<CHUNK>(|requests| {
+        with_space(domain, &mut budget, |space| {
+            each(space, requests, |space, request| {
+                apply(space, domain, frames_of, request)
+            })
+        })
+    })
 }
 
 #[inline]

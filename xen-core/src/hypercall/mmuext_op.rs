@@ -5,8 +5,7 @@ use guest_abi::frame::{GuestVirtAddr, Mfn, PAGE_SIZE};
 use guest_abi::ids::{DomId, DomIdArg};
 use guest_abi::mmu::{MmuextCommand, MmuextOp};
 
-use super::batch::Batch;
-use super::mmu_update::settle;
+use super::batch::{Batch, each, settle};
 use super::{Call, Reply, Stop, flush};
 use crate::arch::{self, direct_map, tlb};
 use crate::cpu::CpuMask;
@@ -69,27 +68,13 @@ fn run(target: &Target<'_>, batch: &mut Batch<MmuextOp>) -> Result<(), Stop> {
     if batch.is_epilogue() {
         return with_space(target.domain, &mut budget, settle);
     }
-    loop {
-        let mut room = [MmuextOp::default(); CHUNK];
-        let operations = batch.fetch(&mut room)?;
-        if operations.is_empty() {
-            return Ok(());
-        }
-        let mut done = 0;
-        let outcome = with_space(target.domain, &mut budget, |space| {
-            for operation in operations {
-                if !space.spend(1) {
-                    return Err(Stop::Again);
-                }
-                apply(target, space, operation)?;
-                done += 1;
-                settle(space)?;
-            }
-            Ok(())
-        });
-        batch.advance(done)?;
-        outcome?;
-    }
+    batch.run::<CHUNK>(|operations| {
+        with_space(target.domain, &mut budget, |space| {
+            each(space, operations, |space, operation| {
+                apply(target, space, operation)
+            })
+        })
+    })
 }
 
 type Tables<'a> = Space<'a, Hardware>;

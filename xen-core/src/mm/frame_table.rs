@@ -15,15 +15,16 @@ use super::page_type::{TypeState, TypeWord};
 
 /// What a frame is to the allocator.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
 pub enum Status {
     /// Nothing that anybody owns: inside a free block, or no RAM at all.
-    Void,
+    Void = 0,
     /// The first frame of a free block.
-    FreeBlock,
+    FreeBlock = 1,
     /// Belongs to its owner.
-    Allocated,
+    Allocated = 2,
     /// Its owner gave it up; it is freed when the last reference goes.
-    GivenUp,
+    GivenUp = 3,
 }
 
 /// A frame's ownership and general references.
@@ -48,6 +49,19 @@ pub enum RefError {
     TooMany,
 }
 
+const STATUS_SHIFT: u32 = 48;
+const STATUS: u64 = 3 << STATUS_SHIFT;
+const OWNER_SHIFT: u32 = 32;
+const OWNER: u64 = 0xffff << OWNER_SHIFT;
+const COUNT: u64 = 0xffff_ffff;
+/// Half the range, so that no sum of two counts overflows in the sweep.
+const MAX_COUNT: u64 = COUNT / 2;
+
+/// What the word of a frame that belongs to `owner` says besides the count.
+const fn allocated_to(owner: DomId) -> u64 {
+    (owner.get() as u64) << OWNER_SHIFT | (Status::Allocated as u64) << STATUS_SHIFT
+}
+
 impl RefState {
     const VOID: Self = Self {
         owner: DomId::new(0),
@@ -59,8 +73,8 @@ impl RefState {
     // Layout: 0-31 references, 32-47 owner, 48-49 status, 50 lent. Void is all zero.
     const fn to_bits(self) -> u64 {
         self.refs as u64
-            | (self.owner.get() as u64) << 32
-            | (self.status as u64) << 48
+            | (self.owner.get() as u64) << OWNER_SHIFT
+            | (self.status as u64) << STATUS_SHIFT
             | (self.lent as u64) << 50
     }
 
@@ -68,8 +82,8 @@ impl RefState {
     const fn from_bits(bits: u64) -> Self {
         Self {
             refs: bits as u32,
-            owner: DomId::new((bits >> 32) as u16),
-            status: match bits >> 48 & 3 {
+            owner: DomId::new((bits >> OWNER_SHIFT) as u16),
+            status: match bits >> STATUS_SHIFT & 3 {
                 0 => Status::Void,
                 1 => Status::FreeBlock,
                 2 => Status::Allocated,
@@ -121,9 +135,16 @@ impl PageInfo {
     }
 
     /// The owner now.
+    #[expect(clippy::cast_possible_truncation, reason = "takes the field out")]
     #[inline]
     pub fn owner(&self) -> DomId {
-        self.refs().owner
+        DomId::new((self.refs.load(Ordering::Acquire) >> OWNER_SHIFT) as u16)
+    }
+
+    /// Whether references to it are counted: it is, or was, somebody's memory.
+    #[inline]
+    pub fn is_counted(&self) -> bool {
+        self.refs.load(Ordering::Acquire) & STATUS != 0
     }
 
     /// Takes a reference to a frame of `owner`.
@@ -132,20 +153,19 @@ impl PageInfo {
     /// When it is not the owner's.
     #[inline]
     pub fn get(&self, owner: DomId) -> Result<(), RefError> {
+        let wanted = allocated_to(owner);
         let mut bits = self.refs.load(Ordering::Acquire);
-        loop {
-            let state = RefState::from_bits(bits);
-            // A frame that its owner gave up lives on for those who hold it, not for new users.
-            if state.status != Status::Allocated || state.owner.get() != owner.get() {
-                return Err(RefError::NotOwned(state));
-            }
-            if state.refs >= u32::MAX / 2 {
-                return Err(RefError::TooMany);
-            }
+        // A frame that its owner gave up lives on for those who hold it, not for new users.
+        while bits & (OWNER | STATUS) == wanted && bits & COUNT < MAX_COUNT {
             match self.swap(bits, bits + 1) {
                 Ok(()) => return Ok(()),
                 Err(now) => bits = now,
             }
+        }
+        if bits & (OWNER | STATUS) == wanted {
+            Err(RefError::TooMany)
+        } else {
+            Err(RefError::NotOwned(RefState::from_bits(bits)))
         }
     }
 
@@ -160,9 +180,9 @@ impl PageInfo {
     #[must_use = "the last reference frees the frame"]
     #[inline]
     pub fn put(&self) -> bool {
-        let before = RefState::from_bits(self.refs.fetch_sub(1, Ordering::AcqRel));
-        debug_assert!(before.refs > 0, "a reference too many was given back");
-        before.refs == 1
+        let before = self.refs.fetch_sub(1, Ordering::AcqRel) & COUNT;
+        debug_assert!(before > 0, "a reference too many was given back");
+        before == 1
     }
 
     /// Hands a frame that nobody refers to over to `owner`, with the owner's claim on it. A lent

@@ -444,6 +444,41 @@ impl TypeWord {
         self.0.store(state.0, Ordering::Release);
     }
 
+    /// Takes one more reference as `want`, if there are users of that type already: what
+    /// [`TypeState::get`] answers with [`Get::Counted`] then, in the few instructions it takes.
+    #[inline]
+    pub fn get_shared(&self, want: PageType) -> bool {
+        let wanted = (want as u64) << TYPE_SHIFT;
+        let mut bits = self.0.load(Ordering::Acquire);
+        while bits & (TYPE | PHASE) == wanted && (1..MAX_COUNT).contains(&(bits & COUNT)) {
+            match self.swap(bits, bits + 1) {
+                Ok(()) => return true,
+                Err(now) => bits = now,
+            }
+        }
+        false
+    }
+
+    /// Gives one reference back, if others of the domain's own remain: what [`TypeState::put`]
+    /// answers with [`Put::Counted`] then.
+    #[inline]
+    pub fn put_shared(&self) -> bool {
+        let mut bits = self.0.load(Ordering::Acquire);
+        while bits & PHASE == 0 && bits & COUNT > 1 {
+            match self.swap(bits, bits - 1) {
+                Ok(()) => return true,
+                Err(now) => bits = now,
+            }
+        }
+        false
+    }
+
+    fn swap(&self, from: u64, to: u64) -> Result<(), u64> {
+        self.0
+            .compare_exchange_weak(from, to, Ordering::AcqRel, Ordering::Acquire)
+            .map(drop)
+    }
+
     /// Applies one transition, again and again until no other CPU interferes.
     ///
     /// # Errors

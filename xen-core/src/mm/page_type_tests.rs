@@ -166,6 +166,20 @@ proptest! {
     }
 
     #[test]
+    fn the_short_ways_agree_with_the_machine(state in any_state(), bits in any::<u64>()) {
+        let want = PageType::from_bits(bits);
+        let word = TypeWord::default();
+        word.store(state);
+        if word.get_shared(want) {
+            assert_eq!(state.get(want, None), Ok(Get::Counted(word.load())));
+        }
+        word.store(state);
+        if word.put_shared() {
+            assert_eq!(state.put(false), Ok(Put::Counted(word.load())));
+        }
+    }
+
+    #[test]
     fn no_transition_touches_what_it_should_not(state in any_state(), foreign in any::<bool>()) {
         if let Ok(Put::Counted(less)) = state.put(foreign) {
             assert_eq!((less.ty(), less.phase()), (state.ty(), state.phase()));

@@ -3,13 +3,12 @@
 use guest_abi::frame::Mfn;
 use guest_abi::mmu::Pte;
 
-use core::sync::atomic::Ordering;
-
 use super::entry::{Level, is_core_slot};
+use super::walk::last_present;
 use super::{Budget, Space};
 use crate::mm::frame_table::{Links, PageInfo};
 use crate::mm::machine::Machine;
-use crate::mm::page_type::{Phase, TypeState};
+use crate::mm::page_type::{ENTRIES, Phase, TypeState};
 
 impl<M: Machine> Space<'_, M> {
     /// Gives one use of a table of the domain back.
@@ -52,18 +51,18 @@ impl<M: Machine> Space<'_, M> {
         }
         let machine = self.machine;
         let entries = machine.entries(mfn);
-        let held = entries.get(..usize::from(done)).unwrap_or(entries);
-        for (index, slot) in held.iter().enumerate().rev() {
-            let pte = Pte::new(slot.load(Ordering::Relaxed));
-            if !pte.is_present() || level == Level::L4 && is_core_slot(index) {
+        let mut below = usize::from(done);
+        while let Some((index, pte)) = last_present(entries, below) {
+            if level == Level::L4 && is_core_slot(index) {
+                below = index;
                 continue;
             }
             if bounded && !self.budget.spend(1) {
-                let rest = u16::try_from(index + 1).unwrap_or(done);
-                page.ty.store(state.suspend(rest));
+                page.ty.store(state.suspend(entry_count(index + 1)));
                 return false;
             }
             self.drop_entry(level, pte);
+            below = index;
         }
         self.finish_drain(mfn, page, state);
         true
@@ -85,4 +84,8 @@ impl<M: Machine> Space<'_, M> {
             self.put_table(pte.frame());
         }
     }
+}
+
+fn entry_count(index: usize) -> u16 {
+    u16::try_from(index).unwrap_or(ENTRIES)
 }

@@ -76,8 +76,6 @@ impl<'a, M: Machine> Space<'a, M> {
     /// The frame behind a present L1 entry, if it is one that counts: not device memory.
     #[inline]
     pub(super) fn counted(&self, mfn: Mfn) -> Option<&'a PageInfo> {
-        self.machine
-            .page(mfn)
-            .filter(|page| page.refs().status != Status::Void)
+        self.machine.page(mfn).filter(|page| page.is_counted())
     }
 }

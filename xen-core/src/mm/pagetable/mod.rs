@@ -232,6 +232,7 @@ impl<'a, M: Machine> Space<'a, M> {
     }
 
     /// Gives a general reference back.
+    #[inline]
     pub fn put_page(&self, mfn: Mfn, page: &PageInfo) {
         if page.put() {
             self.machine.release(mfn, page);
@@ -305,13 +306,29 @@ impl<'a, M: Machine> Space<'a, M> {
         }
     }
 
+    #[inline]
     fn get_type_writable(&mut self, mfn: Mfn, page: &PageInfo) -> Result<(), Refusal> {
-        self.take_type(mfn, page, PageType::Writable).map(drop)
+        if page.ty.get_shared(PageType::Writable) {
+            return Ok(());
+        }
+        self.take_new_type(mfn, page, PageType::Writable).map(drop)
     }
 
     /// Takes the type `want` on a frame on which the caller holds a general reference.
     #[inline]
     fn take_type(&mut self, mfn: Mfn, page: &PageInfo, want: PageType) -> Result<Taken, Refusal> {
+        if page.ty.get_shared(want) {
+            return Ok(Taken::Done);
+        }
+        self.take_new_type(mfn, page, want)
+    }
+
+    fn take_new_type(
+        &mut self,
+        mfn: Mfn,
+        page: &PageInfo,
+        want: PageType,
+    ) -> Result<Taken, Refusal> {
         let mut proof = None;
         loop {
             let (before, get) = page
@@ -366,6 +383,12 @@ impl<'a, M: Machine> Space<'a, M> {
     #[inline]
     fn put_type(&mut self, mfn: Mfn, page: &PageInfo) {
         let foreign = page.owner() != self.owner.id;
+        if foreign || !page.ty.put_shared() {
+            self.put_last_type(mfn, page, foreign);
+        }
+    }
+
+    fn put_last_type(&mut self, mfn: Mfn, page: &PageInfo, foreign: bool) {
         let put = page.ty.change(|state| {
             let put = state.put(foreign)?;
             if matches!(put, Put::Idle(_)) {

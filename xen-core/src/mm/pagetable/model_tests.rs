@@ -399,7 +399,7 @@ impl Recount {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
     #[test]
     fn counts_always_equal_a_naive_recount(
         budget in 140u32..400,
@@ -560,4 +560,29 @@ fn a_page_given_up_while_mapped_is_freed_with_the_last_mapping() {
     assert!(world.machine.released.borrow().is_empty());
     world.run(Op::ForeignUnmap(0));
     assert!(world.machine.released.borrow().contains(&4));
+}
+
+/// Frame 8 is an L2 whose only user is a partial L3 in frame 15. An update of frame 8 that points
+/// it at frame 15 takes that L3 apart, so the last user goes in the middle of the update; and
+/// frame 15 as an L1 would then map frame 8 writable.
+#[test]
+fn a_table_stays_one_while_it_is_updated() {
+    let mut world = World::new(140);
+    for op in [
+        Op::NewRoot(10),
+        Op::Poke(15, 0, pte(8, 3)),
+        Op::Update(10, 272, pte(15, 1), false),
+        Op::NewRoot(0),
+        Op::Pin(10, Level::L1),
+    ] {
+        world.run(op);
+        world.check();
+    }
+    let refused = world.retry(1, |s| {
+        s.update(slot(8, 0), pte(15, 1), GUEST, Bits::AsGiven)
+    });
+    assert!(refused.is_err());
+    assert!(!world.machine.peek(8, 0).is_present());
+    world.check();
+    world.tear_down();
 }

@@ -55,7 +55,7 @@ impl<'a, M: Machine> Space<'a, M> {
                     self.update_leaf(entry, new, frames_of, bits)?;
                     Ok(())
                 } else {
-                    self.update_upper(level, slot.index, entry, new, bits)
+                    self.update_upper(level, slot, entry, new, bits)
                 }
             }
             _ => Ok(self.write_plain(slot, new)?),
@@ -122,22 +122,17 @@ impl<'a, M: Machine> Space<'a, M> {
     fn update_upper(
         &mut self,
         level: Level,
-        index: usize,
+        slot: Slot,
         entry: &AtomicU64,
         new: Pte,
         bits: Bits,
     ) -> Result<(), TableError> {
-        if level == Level::L4 && is_core_slot(index) {
+        if level == Level::L4 && is_core_slot(slot.index) {
             return Err(Refusal::CoreSlot.into());
         }
         let old = Pte::new(entry.load(Ordering::Relaxed));
         if new.is_present() {
-            if !has_allowed_bits(new, level, false) {
-                return Err(Refusal::Bits(level, new).into());
-            }
-            if let Some(below) = level.below() {
-                self.get_table(new.frame(), below)?;
-            }
+            self.get_child(level, slot.table, new)?;
             write(entry, as_stored(new, level), bits);
         } else {
             entry.store(new.get(), Ordering::Release);
@@ -145,6 +140,32 @@ impl<'a, M: Machine> Space<'a, M> {
         if old.is_present() {
             self.put_table(old.frame());
         }
+        Ok(())
+    }
+
+    /// Takes the references of a new entry of the table `table` of `level`.
+    fn get_child(&mut self, level: Level, table: Mfn, new: Pte) -> Result<(), TableError> {
+        if !has_allowed_bits(new, level, false) {
+            return Err(Refusal::Bits(level, new).into());
+        }
+        let Some(below) = level.below() else {
+            return Ok(());
+        };
+        // Checking what is below may take partial tables apart, the last users of this one
+        // among them: it must stay what it is until the entry is written.
+        self.hold_table(table, level)?;
+        let outcome = self.get_table(new.frame(), below);
+        self.put_table(table);
+        outcome
+    }
+
+    /// Takes one more use of a table in use.
+    fn hold_table(&self, table: Mfn, level: Level) -> Result<(), Refusal> {
+        let page = self.machine.page(table).ok_or(Refusal::NoFrame(table))?;
+        if !page.ty.get_shared(PageType::table(level)) {
+            return Err(Refusal::TooMany(table));
+        }
+        page.get_again();
         Ok(())
     }
 

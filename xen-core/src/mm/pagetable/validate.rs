@@ -7,6 +7,7 @@ use guest_abi::mmu::Pte;
 use heapless::Vec;
 
 use super::entry::{Level, as_stored, has_allowed_bits, is_core_slot};
+use super::walk::next_present;
 use super::{Budget, Refusal, Space, TableError, Taken};
 use crate::mm::machine::Machine;
 use crate::mm::page_type::{PageType, TypeState};
@@ -83,20 +84,19 @@ impl<M: Machine> Space<'_, M> {
     fn advance(&mut self, step: &mut Step) -> Result<Progress, TableError> {
         let machine = self.machine;
         let entries = machine.entries(step.mfn);
-        let rest = entries.get(step.next..).unwrap_or(&[]);
-        for (index, slot) in (step.next..).zip(rest) {
-            let pte = Pte::new(slot.load(Ordering::Relaxed));
-            if !pte.is_present() || step.level == Level::L4 && is_core_slot(index) {
-                continue;
-            }
+        while let Some((index, pte)) = next_present(entries, step.next) {
             step.next = index;
-            let child = self.check(step.level, pte)?;
-            let stored = as_stored(pte, step.level);
-            if stored != pte {
-                slot.store(stored.get(), Ordering::Relaxed);
-            }
-            if let Some(child) = child {
-                return Ok(Progress::Into(child));
+            if !(step.level == Level::L4 && is_core_slot(index)) {
+                let child = self.check(step.level, pte)?;
+                let stored = as_stored(pte, step.level);
+                if stored != pte
+                    && let Some(slot) = entries.get(index)
+                {
+                    slot.store(stored.get(), Ordering::Relaxed);
+                }
+                if let Some(child) = child {
+                    return Ok(Progress::Into(child));
+                }
             }
             step.next = index + 1;
         }
