@@ -9,6 +9,7 @@
 
 use core::sync::atomic::{AtomicBool, Ordering};
 
+use guest_abi::frame::Mfn;
 use guest_abi::vcpu::CpuUserRegs;
 
 use super::percpu::{cpu_info, frame_of_this_cpu, this_cpu};
@@ -60,6 +61,7 @@ fn save(vcpu: &VcpuRef) {
     fpu::enable();
     fpu::save(&mut context.fpu);
     fpu::set_task_switched(context.task_switched);
+    tlb::leave_lazy();
 }
 
 fn resume(vcpu: &VcpuRef) {
@@ -80,6 +82,9 @@ fn resume(vcpu: &VcpuRef) {
             generation,
             debug_armed,
         });
+    } else {
+        // A flush may have taken the CPU off it.
+        tlb::resume_root(root_of(&vcpu.entry));
     }
     drop(context);
     drop(loaded);
@@ -99,7 +104,7 @@ fn load(vcpu: &VcpuRef, context: &mut VcpuContext, old: Option<&Loaded>) -> bool
 
     domain.dirty_cpus.insert(cpu);
     show_pages(cpu, &context.gdt, &context.ldt);
-    load_root_of(entry);
+    tlb::enter_root(root_of(entry));
     if let Some(old) = old
         && old.vcpu.domain().id != domain.id
     {
@@ -119,9 +124,8 @@ fn load(vcpu: &VcpuRef, context: &mut VcpuContext, old: Option<&Loaded>) -> bool
     good
 }
 
-fn load_root_of(entry: &EntryState) {
-    let root = entry.root().unwrap_or(entry.kernel_root());
-    tlb::load_root(root.frame());
+fn root_of(entry: &EntryState) -> Mfn {
+    entry.root().unwrap_or(entry.kernel_root()).frame()
 }
 
 /// Puts the frames of a vCPU's descriptor tables into the CPU's windows. They show after the next

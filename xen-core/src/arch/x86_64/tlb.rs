@@ -9,6 +9,11 @@
 //! 1. set its bit in `REQUESTED` (after the page tables were changed);
 //! 2. send the interrupt; it flushes there, or sooner in [`poll`] if it spins for a lock;
 //! 3. wait until its stamp is later than the request, serving requests of others meanwhile.
+//!
+//! A CPU whose root is no running vCPU's keeps it only in the hope that the same vCPU comes back
+//! ([`leave_lazy`]). By then the vCPU may run elsewhere and its guest may have given the root up:
+//! nothing but the flush stands between that page and its next life. So a lazy CPU answers a
+//! request by going to the core's own root, and the old one is in no CR3 once the flush is done.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -19,12 +24,14 @@ use x86_64::registers::control::{Cr3, Cr3Flags};
 use x86_64::structures::paging::PhysFrame;
 
 use super::percpu::{online, this_cpu};
-use super::{apic, vectors};
+use super::{apic, paging, vectors};
 use crate::cpu::{CpuMask, MAX_CPUS};
 
 static CLOCK: AtomicU64 = AtomicU64::new(1);
 static LAST_FLUSH: [AtomicU64; MAX_CPUS] = [const { AtomicU64::new(0) }; MAX_CPUS];
 static REQUESTED: [AtomicBool; MAX_CPUS] = [const { AtomicBool::new(false) }; MAX_CPUS];
+/// CPUs that are on a root which no vCPU uses there.
+static LAZY: [AtomicBool; MAX_CPUS] = [const { AtomicBool::new(false) }; MAX_CPUS];
 
 /// The clock's value: flushes that bear a later stamp began after this call.
 pub fn now() -> u64 {
@@ -41,8 +48,30 @@ pub fn need_flush(cpus: CpuMask, since: u64) -> CpuMask {
 
 /// Drops this CPU's guest translations.
 pub fn flush_local() {
+    if LAZY[this_cpu().index()].load(Ordering::Relaxed) {
+        return load_root(paging::core_root());
+    }
     let (root, _) = Cr3::read();
     load(root);
+}
+
+/// The vCPU whose root this CPU is on does not run here any more.
+pub(super) fn leave_lazy() {
+    LAZY[this_cpu().index()].store(true, Ordering::Relaxed);
+}
+
+/// Puts this CPU on the root of the vCPU that it runs from now on.
+pub(super) fn enter_root(root: Mfn) {
+    LAZY[this_cpu().index()].store(false, Ordering::Relaxed);
+    load_root(root);
+}
+
+/// As [`enter_root`], but stays on it if no flush has taken the CPU off it.
+pub(super) fn resume_root(root: Mfn) {
+    LAZY[this_cpu().index()].store(false, Ordering::Relaxed);
+    if current_root() != root {
+        load_root(root);
+    }
 }
 
 /// Switches this CPU to the tables under `root`: one that carries the core's slots.
