@@ -87,10 +87,13 @@ fn initialise(vcpu: &VcpuRef, argument: GuestPtr<VcpuGuestContext>) -> Result<()
     argument.copy_in_slice(&mut context)?;
     let context = context.first().ok_or(Errno::ENOMEM)?;
 
-    if !vcpu.sched.set_initialised() {
+    // Until all of it is in place nobody may bring the vCPU up: it has no root to run on.
+    if !vcpu.sched.begin_initialise() {
         return Err(Errno::EEXIST.into());
     }
-    trap::initialise(vcpu, context).inspect_err(|_| vcpu.sched.clear_initialised())
+    trap::initialise(vcpu, context).inspect_err(|_| vcpu.sched.clear_initialised())?;
+    vcpu.sched.set_initialised();
+    Ok(())
 }
 
 fn up(vcpu: &VcpuRef) -> Result<(), Errno> {

@@ -4,7 +4,7 @@
 //! and not paused. Whoever changes one of them calls [`super::wake::settle`], which compares what
 //! may be with where the vCPU is, and moves it.
 
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 use guest_abi::ids::VcpuId;
 use guest_abi::vcpu::Runstate as State;
@@ -64,7 +64,14 @@ pub struct VcpuSched {
     /// The CPU it runs on plus one, or 0.
     running_on: AtomicUsize,
     pub(super) area: RunstateArea,
-    initialised: AtomicBool,
+    context: AtomicU8,
+}
+
+/// Whether a vCPU has the context to start from.
+mod context {
+    pub(super) const NONE: u8 = 0;
+    pub(super) const BEING_GIVEN: u8 = 1;
+    pub(super) const GIVEN: u8 = 2;
 }
 
 impl VcpuSched {
@@ -90,7 +97,7 @@ impl VcpuSched {
             polls: AtomicBool::new(false),
             running_on: AtomicUsize::new(0),
             area: RunstateArea::new(),
-            initialised: AtomicBool::new(false),
+            context: AtomicU8::new(context::NONE),
         }
     }
 
@@ -104,19 +111,31 @@ impl VcpuSched {
         self.running_on.store(number, Ordering::SeqCst);
     }
 
-    /// Whether it has been given a context to start from.
+    /// Whether it has been given a context to start from, all of it.
     pub fn is_initialised(&self) -> bool {
-        self.initialised.load(Ordering::SeqCst)
+        self.context.load(Ordering::SeqCst) == context::GIVEN
     }
 
-    /// Records that it has a context; says whether that is new.
-    pub fn set_initialised(&self) -> bool {
-        !self.initialised.swap(true, Ordering::SeqCst)
+    /// Begins to give it a context; `false` when it has one, or somebody else is about it.
+    pub fn begin_initialise(&self) -> bool {
+        self.context
+            .compare_exchange(
+                context::NONE,
+                context::BEING_GIVEN,
+                Ordering::SeqCst,
+                Ordering::SeqCst,
+            )
+            .is_ok()
     }
 
-    /// Forgets the context, so that another may be given.
+    /// Records that it has a context.
+    pub fn set_initialised(&self) {
+        self.context.store(context::GIVEN, Ordering::SeqCst);
+    }
+
+    /// Nothing came of its context: another may be given.
     pub fn clear_initialised(&self) {
-        self.initialised.store(false, Ordering::SeqCst);
+        self.context.store(context::NONE, Ordering::SeqCst);
     }
 
     /// Whether it is up, running or not.
@@ -183,5 +202,24 @@ impl Inner {
         if self.runstate.state() != state {
             self.runstate = self.runstate.change(state, now);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::VcpuSched;
+    use guest_abi::ids::VcpuId;
+
+    #[test]
+    fn a_vcpu_whose_context_is_being_given_cannot_be_brought_up_nor_given_another() {
+        let vcpu = VcpuSched::new(VcpuId::new(1));
+        assert!(vcpu.begin_initialise());
+        assert!(!vcpu.is_initialised());
+        assert!(!vcpu.begin_initialise());
+        vcpu.clear_initialised();
+        assert!(vcpu.begin_initialise());
+        vcpu.set_initialised();
+        assert!(vcpu.is_initialised());
+        assert!(!vcpu.begin_initialise());
     }
 }

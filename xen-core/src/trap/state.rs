@@ -86,7 +86,7 @@ impl EntryState {
             vcpu_info: AtomicU64::new(0),
             in_kernel: AtomicBool::new(true),
             fast_syscall: AtomicBool::new(false),
-            fast_iret: AtomicBool::new(true),
+            fast_iret: AtomicBool::new(false),
             syscall_masks: AtomicBool::new(false),
             failsafe_masks: AtomicBool::new(false),
             in_nmi: AtomicBool::new(false),

@@ -12,13 +12,20 @@ use super::Answer;
 use crate::domain::{DomainRef, VcpuRef};
 use crate::{sched, trap};
 
-/// `XEN_DOMCTL_setvcpucontext`: gives a vCPU its first context, and brings it up if that says so.
-pub(super) fn set(domain: &DomainRef, block: &Domctl) -> Result<Answer, Stop> {
+/// `XEN_DOMCTL_setvcpucontext`: gives a vCPU a context, and brings it up if that says so. It must
+/// not be running: the roots that it is on would change under it.
+pub(super) fn set(call: &Call<'_>, domain: &DomainRef, block: &Domctl) -> Result<Answer, Stop> {
     let wanted: VcpuContext = block.payload();
+    if core::ptr::eq(call.domain(), &raw const **domain) || domain.life.is_dying() {
+        return Err(Errno::EINVAL.into());
+    }
     let vcpu = VcpuRef::new(domain, wanted.vcpu).ok_or(Errno::ESRCH)?;
     let ptr = GuestPtr::<VcpuGuestContext>::new(wanted.ctxt.get());
     let context = Box::new(ptr.copy_in()?);
-    trap::initialise(&vcpu, &context)?;
+    sched::pause(domain);
+    let given = trap::initialise(&vcpu, &context);
+    sched::unpause(domain)?;
+    given?;
     if context.flags & ContextFlags::ONLINE.bits() != 0 {
         sched::bring_up(&vcpu);
     }

@@ -67,7 +67,7 @@ fn order(
         C::Getdomaininfo => info::domain_info(domain, block),
         C::Getvcpuinfo => info::vcpu_info(domain, block),
         C::Getpageframeinfo3 => info::page_frame_info(call, domain, block),
-        C::Setvcpucontext => context::set(domain, block),
+        C::Setvcpucontext => context::set(call, domain, block),
         C::Getvcpucontext => context::get(call, domain, block),
         C::MaxMem => settings::max_mem(domain, block),
         C::MaxVcpus => settings::max_vcpus(domain, block),
