@@ -14,6 +14,34 @@ fn duration() -> Duration {
 }
 
 #[test]
+fn twenty_small_guests_are_destroyed_while_busy() {
+    let host = Host::up("small", 2, "1G");
+    let baseline = host.usage();
+    let names: Vec<_> = (0..20).map(|number| format!("small{number}")).collect();
+    for (number, name) in names.iter().enumerate() {
+        // Every fourth never gives up its CPU.
+        let (guest, extra) = match number % 4 {
+            0 => ("crash", "spin"),
+            _ => ("hello", "stay"),
+        };
+        host.create(&[
+            format!("name=\"{name}\""),
+            format!("kernel=\"{}\"", image(guest).display()),
+            format!("extra=\"{extra}\""),
+            "memory=16".to_owned(),
+        ]);
+    }
+    for (number, name) in names.iter().enumerate() {
+        let sign = ["spinning", "hello from"][usize::from(number % 4 != 0)];
+        host.wait_for_text(name, sign, Patience::SHORT);
+    }
+    for name in &names {
+        let _ = host.xl_ok(["destroy", name]);
+    }
+    host.assert_clean(&baseline);
+}
+
+#[test]
 fn two_debians_and_ten_small_guests_are_destroyed_while_busy() {
     let host = Host::up("mixed", 2, "4G");
     let baseline = host.usage();
