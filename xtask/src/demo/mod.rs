@@ -110,7 +110,7 @@ fn perform(paths: &Paths, options: &Options, guests: &[Guest]) -> Result<()> {
     }
 
     at("counting memory");
-    let free_after = free_memory(&host)?;
+    let free_after = settled_memory(&host, free_before)?;
     step.say(&format!(
         "free memory: {free_before} MiB before, {free_after} MiB after"
     ));
@@ -144,6 +144,20 @@ fn xl(host: &HostDir, argv: &[&str]) -> Result<String> {
         );
     }
     Ok(output.stdout)
+}
+
+/// Free memory once it is back at `expected`, or after a while: the last frames of a domain go when
+/// the last of its CPUs has left it, a moment after its end is known.
+fn settled_memory(host: &HostDir, expected: u64) -> Result<u64> {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let free = free_memory(host)?;
+        if free == expected || Instant::now() > deadline {
+            return Ok(free);
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 fn free_memory(host: &HostDir) -> Result<u64> {
