@@ -15,7 +15,11 @@ use super::server::{Commands, serve};
 use crate::executor::{Runtime, tests::FakePlatform};
 use crate::io::Stdio;
 
-/// `cat`: input to output; `size FILE`: a file's length; `hang`: for ever; else: status 7.
+/// What `long` prints: no multiple of what a message holds.
+const LONG: usize = 100_000;
+
+/// `cat`: input to output; `size FILE`: a file's length; `long`: much at once; `hang`: for ever;
+/// else: status 7.
 struct Script;
 
 impl Commands for Script {
@@ -39,6 +43,10 @@ impl Commands for Script {
                         1
                     }
                 },
+                ["long"] => {
+                    stdio.out(alloc::vec![b'x'; LONG]).await.unwrap();
+                    0
+                }
                 ["hang"] => core::future::pending().await,
                 _ => 7,
             }
@@ -135,6 +143,25 @@ fn input_comes_back_and_the_status_is_the_last_word() {
                 status: 0
             }
         );
+    });
+}
+
+#[test]
+fn what_is_printed_at_once_may_be_longer_than_a_message() {
+    with_host(|mut host| async move {
+        host.hello().await;
+        host.exec(FIRST, &["long"]).await;
+        let mut heard = 0;
+        loop {
+            match host.hear_news().await {
+                ToHost::Stdout { bytes, .. } => heard += bytes.len(),
+                news => {
+                    assert!(matches!(news, ToHost::Exit { status: 0, .. }), "{news:?}");
+                    break;
+                }
+            }
+        }
+        assert_eq!(heard, LONG);
     });
 }
 

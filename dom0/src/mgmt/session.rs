@@ -20,7 +20,7 @@ use core::pin::Pin;
 
 use async_channel::{Receiver, Sender};
 
-use super::protocol::{FileId, SessionId, ToHost};
+use super::protocol::{CHUNK_BYTES, FileId, SessionId, ToHost};
 use super::server::Wire;
 use crate::executor::{JoinHandle, Runtime};
 use crate::io::{Caller, FileError, FileRequest, FileStream, Output};
@@ -149,7 +149,9 @@ async fn run(
 ) {
     let carry = async {
         while let Ok(piece) = output.recv().await {
-            wire.send(&message(session, piece)).await;
+            for message in messages(session, piece) {
+                wire.send(&message).await;
+            }
         }
     };
     let (status, ()) = futures_util::future::join(command, carry).await;
@@ -157,11 +159,21 @@ async fn run(
     wire.send(&ToHost::Exit { session, status }).await;
 }
 
-fn message(session: SessionId, piece: Output) -> ToHost {
-    match piece {
-        Output::Out(bytes) => ToHost::Stdout { session, bytes },
-        Output::Err(bytes) => ToHost::Stderr { session, bytes },
-    }
+/// A piece of output, which may be of any length, in messages, which may not.
+fn messages(session: SessionId, piece: Output) -> impl Iterator<Item = ToHost> {
+    let (bytes, is_error) = match piece {
+        Output::Out(bytes) => (bytes, false),
+        Output::Err(bytes) => (bytes, true),
+    };
+    let mut rest = bytes;
+    core::iter::from_fn(move || {
+        let later = rest.split_off(rest.len().min(CHUNK_BYTES));
+        let bytes = core::mem::replace(&mut rest, later);
+        (!bytes.is_empty()).then(|| match is_error {
+            false => ToHost::Stdout { session, bytes },
+            true => ToHost::Stderr { session, bytes },
+        })
+    })
 }
 
 /// Feeds standard input; each piece taken lets the host send one more.
