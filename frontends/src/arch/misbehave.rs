@@ -65,3 +65,26 @@ pub fn fault_without_stack() -> ! {
     // SAFETY: none: the domain ends here, by the hypervisor's hand.
     unsafe { asm!("mov rsp, 0x1000", "ud2", options(noreturn)) }
 }
+
+/// Makes a hypercall by its bare number, with whatever in all of its argument registers.
+pub fn any_hypercall(number: u64, args: [u64; 6]) -> u64 {
+    let [arg1, arg2, arg3, arg4, arg5, arg6] = args;
+    let result: u64;
+    // SAFETY: none: whatever the hypervisor makes of it may hit this domain.
+    unsafe {
+        asm!("syscall", inlateout("rax") number => result, inlateout("rdi") arg1 => _,
+            inlateout("rsi") arg2 => _, inlateout("rdx") arg3 => _, inlateout("r10") arg4 => _,
+            inlateout("r8") arg5 => _, inlateout("r9") arg6 => _, lateout("rcx") _,
+            lateout("r11") _);
+    }
+    result
+}
+
+/// Returns, by the `iret` hypercall, to the state that a frame of nine words describes.
+pub fn return_to(frame: [u64; 9]) -> ! {
+    // SAFETY: none: the domain ends there, or goes on wherever the frame says.
+    unsafe {
+        asm!("mov rsp, {frame}", "mov eax, 23", "syscall", "ud2",
+            frame = in(reg) &raw const frame, options(noreturn))
+    }
+}
