@@ -58,10 +58,13 @@ fn contest(cpu: CpuId, prev: &VcpuRef, now: u64) -> Next {
     inner.charge(now);
     let stays = may_stay(cpu, prev, &inner);
     let yields = core::mem::take(&mut inner.yielded);
-    let share = inner.share;
-    drop(inner);
 
     let mut queue = here.queue.lock();
+    if yields && let Some(first) = queue.first_vtime() {
+        inner.share = inner.share.giving_way_to(first);
+    }
+    let share = inner.share;
+    drop(inner);
     let since = here.slice_start.load(Ordering::Relaxed);
     let goes = !stays || (yields && !queue.is_empty()) || queue.first_overtakes(share, since, now);
     queue.set_runner(Some(share), now);

@@ -152,6 +152,16 @@ impl Share {
         }
     }
 
+    /// The share of a vCPU that gives up its turn to one at `first`: not ahead of it in the line,
+    /// so that it does not get the turn straight back.
+    #[must_use]
+    pub fn giving_way_to(self, first: VirtualTime) -> Self {
+        Self {
+            vtime: self.vtime.max(first),
+            ..self
+        }
+    }
+
     /// Whether a vCPU that just became runnable takes the place of `running`.
     pub const fn preempts(self, running: Self) -> bool {
         running.vtime.ahead_of(self.vtime) > PREEMPT_MARGIN_NS
@@ -191,6 +201,15 @@ mod tests {
         let clock = VirtualTime::ZERO.plus(1_000_000_000);
         let moved = debtor.place(VirtualTime::ZERO.plus(1_000), clock);
         assert_eq!(moved.vtime(), clock.plus(6_000));
+    }
+
+    #[test]
+    fn who_gives_way_never_gains_and_does_not_preempt() {
+        let first = VirtualTime::ZERO.plus(1 << 30);
+        let early = share(256).giving_way_to(first);
+        assert!(!early.preempts(share(256).place(first, first)));
+        let late = share(256).charge(1 << 31);
+        assert_eq!(late.giving_way_to(first), late);
     }
 
     proptest! {

@@ -9,6 +9,7 @@ use crate::domain::VcpuRef;
 use crate::time;
 
 /// The vCPU that this CPU runs for. While the CPU is idle there is none.
+#[inline]
 pub fn current() -> Option<VcpuRef> {
     PerCpu::of(machine::this_cpu()).current.lock().clone()
 }

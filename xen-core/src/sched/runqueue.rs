@@ -105,10 +105,15 @@ impl<T> RunQueue<T> {
         self.runner.is_none()
     }
 
+    /// Where the one furthest behind of those who wait stands.
+    pub fn first_vtime(&self) -> Option<VirtualTime> {
+        self.waiting.keys().next().map(|ticket| ticket.vtime)
+    }
+
     /// The virtual clock: the virtual time of the one furthest behind among all that wait or run.
     /// It stands still while the CPU is idle, and never goes back.
     pub fn clock(&self, now: u64) -> VirtualTime {
-        let first = self.waiting.keys().next().map(|ticket| ticket.vtime);
+        let first = self.first_vtime();
         let running = self.runner.map(|runner| runner.vtime(now));
         let behind = match (first, running) {
             (Some(a), Some(b)) => a.min(b),

@@ -105,6 +105,25 @@ fn a_yield_lets_the_other_run() {
 }
 
 #[test]
+fn a_yield_is_not_undone_by_a_right_to_more_time() {
+    let bench = Bench::new(1012, 2);
+    // The other one has had its share for a while.
+    let other = bench.vcpu(1);
+    let mut inner = other.sched.inner.lock();
+    inner.share = inner.share.charge(1_000_000_000);
+    drop(inner);
+    drop(other);
+    unpause(&bench.domain).unwrap();
+    schedule();
+    schedule();
+    assert!(bench.is_running(0));
+    yield_(&bench.vcpu(0));
+    schedule();
+    schedule();
+    assert!(bench.is_queued(0) && bench.is_running(1));
+}
+
+#[test]
 fn a_blocked_vcpu_runs_again_once_it_is_woken() {
     let bench = Bench::new(1003, 1);
     unpause(&bench.domain).unwrap();

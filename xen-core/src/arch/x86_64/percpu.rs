@@ -56,11 +56,13 @@ static ONLINE: AtomicCpuMask = AtomicCpuMask::new();
 static APIC_IDS: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(0) }; MAX_CPUS];
 
 /// The CPU this runs on.
+#[inline]
 pub fn this_cpu() -> CpuId {
     CpuId::try_new(cpu_info().cpu.load(Ordering::Relaxed)).unwrap_or(CpuId::BOOT)
 }
 
 /// This CPU's record, but for the registers (which entry and exit own).
+#[inline]
 pub fn cpu_info() -> &'static CpuInfo {
     let stack: u64;
     // SAFETY: only reads the stack pointer.
@@ -80,6 +82,7 @@ const fn info_address(region: u64) -> u64 {
 }
 
 /// Where the guest's registers are on this CPU. They belong to entry, exit and the switch of vCPUs.
+#[inline]
 pub(super) fn frame_of_this_cpu() -> *mut CpuUserRegs {
     info_pointer(region(this_cpu())).cast()
 }
