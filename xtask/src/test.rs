@@ -29,6 +29,9 @@ pub fn test(paths: &Paths, filter: Option<&str>) -> Result<()> {
     let mut on_host = cargo_with(&["test", "--workspace"]);
     on_host.args(filter);
     stages.run("tests on the host, the ABI's among them", on_host)?;
+    if filter.is_none() {
+        stages.run("interleavings of atomics", interleavings())?;
+    }
     build::build(paths)?;
     stages.tell();
     stages.run("images, and whole systems in QEMU", on_the_machine(filter))
@@ -60,6 +63,15 @@ fn lints_for_the_machine(paths: &Paths) -> Result<Command> {
     }
     command.args(["--", "-D", "warnings"]);
     Ok(command)
+}
+
+/// The models that `loom` runs through every interleaving. They need another kind of atomics, so
+/// what is built for them is kept apart.
+fn interleavings() -> Command {
+    let mut command = cargo_with(&["test", "--package", "xen-core", "--lib"]);
+    command.args(["--target-dir", "target/loom", "loom_tests"]);
+    command.env("RUSTFLAGS", "--cfg loom");
+    command
 }
 
 /// The harness sees to it that no more than two hosts run at once.
