@@ -17,6 +17,7 @@ use guest_abi::ids::{DomId, Port, VcpuId};
 
 use super::port::{PortError, PortState};
 use super::two_level::{self, Raised};
+use crate::mm;
 use crate::sync::{Once, SpinLock};
 
 /// Ports are allocated in chunks of this many.
@@ -222,6 +223,9 @@ impl<P> Ports<P> {
             .get((port.get() / CHUNK) as usize)
             .ok_or(PortError::NoSpace)?;
         chunk.try_call_once(|| {
+            if mm::is_short() {
+                return Err(PortError::NoMemory);
+            }
             let mut slots = Vec::new();
             slots
                 .try_reserve_exact(CHUNK as usize)

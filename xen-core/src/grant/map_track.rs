@@ -13,6 +13,7 @@ use guest_abi::grant_table::GrantStatus;
 use guest_abi::ids::{GrantHandle, GrantRef};
 
 use super::entry::Access;
+use crate::mm;
 
 /// Mappings that the toolstack's "maptrack frame" stands for.
 pub const ENTRIES_PER_FRAME: u32 = 256;
@@ -172,7 +173,7 @@ impl<P> MapTrack<P> {
 
     fn grow(&mut self) -> Result<(), GrantStatus> {
         let chunks = u32::try_from(self.chunks.len()).unwrap_or(u32::MAX);
-        if chunks >= self.limit {
+        if chunks >= self.limit || mm::is_short() {
             return Err(GrantStatus::NoSpace);
         }
         let first = chunks

@@ -14,6 +14,10 @@ use crate::arch::{direct_map, tlb};
 use crate::cpu::CpuMask;
 use crate::sync::{Once, SpinLock};
 
+/// Frames that neither domains nor what grows on their behalf get: the core needs memory for a
+/// timer or a place in a queue at moments when it cannot say no.
+const RESERVE: u64 = 512;
+
 static TABLE: Once<&'static [PageInfo]> = Once::new();
 static FREE: SpinLock<FrameAllocator> = SpinLock::new(FrameAllocator::new());
 static TOTAL: AtomicU64 = AtomicU64::new(0);
@@ -86,17 +90,36 @@ pub fn totals() -> Totals {
 }
 
 /// Takes 2^order frames, contents as they were.
-pub(super) fn take(order: u8) -> Option<Mfn> {
+fn take(order: u8) -> Option<Mfn> {
     let taken = FREE.lock().alloc(&mut FreeBlocks(table()), order);
     taken.map(flushed)
 }
 
-/// Takes 2^order frames that all lie below the frame `limit`.
-pub(super) fn take_below(order: u8, limit: u64) -> Option<Mfn> {
-    let taken = FREE
-        .lock()
-        .alloc_below(&mut FreeBlocks(table()), order, limit);
+/// Takes 2^order frames for a domain; with a `limit`, below that frame. The reserve stays.
+pub(super) fn take_for_domain(order: u8, limit: Option<u64>) -> Option<Mfn> {
+    let mut free = FREE.lock();
+    if !leaves_reserve(free.free_frames(), order) {
+        return None;
+    }
+    let mut blocks = FreeBlocks(table());
+    let taken = match limit {
+        None => free.alloc(&mut blocks, order),
+        Some(limit) => free.alloc_below(&mut blocks, order, limit),
+    };
+    drop(free);
     taken.map(flushed)
+}
+
+fn leaves_reserve(free: u64, order: u8) -> bool {
+    1u64.checked_shl(order.into())
+        .and_then(|count| free.checked_sub(count))
+        .is_some_and(|rest| rest >= RESERVE)
+}
+
+/// Whether memory is so short that nothing may grow for a guest's sake.
+pub fn is_short() -> bool {
+    // Before start-up there is nothing to be short of.
+    TABLE.get().is_some() && !leaves_reserve(FREE.lock().free_frames(), 0)
 }
 
 /// Its last owner's CPUs may still have it in their TLBs: no longer.
@@ -139,6 +162,9 @@ pub fn free_core_frames(first: Mfn, order: u32) {
 /// # Errors
 /// `ENOMEM`.
 pub fn alloc_xenheap_page(owner: DomId) -> Result<Mfn, Errno> {
+    if is_short() {
+        return Err(Errno::ENOMEM);
+    }
     let mfn = take(0).ok_or(Errno::ENOMEM)?;
     let info = page(mfn).ok_or(Errno::ENOMEM)?;
     direct_map::zero_frame(mfn);
@@ -155,5 +181,19 @@ pub fn free_xenheap_page(mfn: Mfn) {
     if refs.lent && info.give_up(refs.owner).is_ok() && info.put() {
         info.reclaim();
         give(mfn, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{RESERVE, leaves_reserve};
+
+    #[test]
+    fn the_cores_reserve_is_not_given_to_domains() {
+        assert!(leaves_reserve(RESERVE + 1, 0));
+        assert!(!leaves_reserve(RESERVE, 0));
+        assert!(leaves_reserve(RESERVE + 512, 9));
+        assert!(!leaves_reserve(RESERVE + 511, 9));
+        assert!(!leaves_reserve(u64::MAX, 64));
     }
 }

@@ -27,7 +27,8 @@ pub mod roots;
 
 pub use access::{FrameUse, HeldFrame, Hold, frame_use, hold, let_go, with_space};
 pub use heap::{
-    Totals, alloc_core_frames, alloc_xenheap_page, free_core_frames, free_xenheap_page, totals,
+    Totals, alloc_core_frames, alloc_xenheap_page, free_core_frames, free_xenheap_page, is_short,
+    totals,
 };
 pub use relinquish::relinquish;
 pub use reservation::{DomainMemory, Place};

@@ -244,8 +244,8 @@ impl Account {
 
 fn take(order: u8, place: Place) -> Option<Mfn> {
     match place {
-        Place::Anywhere => heap::take(order),
-        Place::Below(limit) => heap::take_below(order, limit),
+        Place::Anywhere => heap::take_for_domain(order, None),
+        Place::Below(limit) => heap::take_for_domain(order, Some(limit)),
     }
 }
 
