@@ -155,7 +155,8 @@ impl InfoPlace {
     /// to the old place raised their port before the move was visible, so the announcement of all
     /// ports covers theirs.
     pub fn move_to(&self, new: VcpuInfo) -> bool {
-        if self.is_registered() {
+        // Staying where it is would be no move: nobody would give the hold on the frame back.
+        if self.is_registered() || new.maddr().get() == self.legacy {
             return false;
         }
         new.copy_from(self.get());
@@ -211,6 +212,14 @@ mod tests {
         assert!(place.is_registered());
         assert_eq!(place.leave(), Some(Mfn::new(0x1_0002)));
         assert_eq!(place.leave(), None);
+    }
+
+    #[test]
+    fn moving_to_where_it_is_already_is_refused() {
+        let place = InfoPlace::legacy(VcpuId::new(2), Mfn::new(0x1_0005));
+        let same = VcpuInfo::try_new(Mfn::new(0x1_0005), 128).unwrap();
+        assert!(!place.move_to(same));
+        assert!(!place.is_registered());
     }
 
     #[test]
