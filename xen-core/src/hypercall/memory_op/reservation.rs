@@ -41,11 +41,16 @@ impl Extents {
         if order > MAX_ORDER {
             return Err(Errno::EPERM);
         }
+        let place = place(arg.mem_flags);
+        // Low frames are looked for block by block; only those who have devices need any.
+        if place != Place::Anywhere {
+            call.require_privilege()?;
+        }
         Ok(Self {
             list: GuestPtr::new(arg.extent_start.get()),
             count: arg.nr_extents,
             order,
-            place: place(arg.mem_flags),
+            place,
             domain: call.resolve(arg.domid)?,
         })
     }
