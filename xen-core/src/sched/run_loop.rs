@@ -29,6 +29,13 @@ pub fn next_to_run() -> VcpuRef {
     }
 }
 
+/// Whether this CPU may go straight back to `vcpu`, which it left a moment ago: nothing is due
+/// here, so nobody else is to run, and nothing was put off that the guest must see.
+pub fn is_quiet(vcpu: &VcpuRef) -> bool {
+    let due = PerCpu::of(machine::this_cpu()).due();
+    due.is_empty() && !runstate_area::is_stale(vcpu)
+}
+
 /// Lets others run first, if any wait for this CPU.
 pub fn yield_(vcpu: &VcpuRef) {
     vcpu.sched.inner.lock().yielded = true;

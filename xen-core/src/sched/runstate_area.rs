@@ -85,9 +85,14 @@ pub(super) fn publish(vcpu: &VcpuRef) {
     }
 }
 
+/// Whether the record had to be put off.
+pub(super) fn is_stale(vcpu: &VcpuRef) -> bool {
+    vcpu.sched.area.is_stale.load(Ordering::Relaxed)
+}
+
 /// Writes the record if it had to be put off, for the vCPU that this CPU is about to return to.
 pub fn refresh(vcpu: &VcpuRef) {
-    if vcpu.sched.area.is_stale.load(Ordering::Relaxed) {
+    if is_stale(vcpu) {
         publish(vcpu);
     }
 }

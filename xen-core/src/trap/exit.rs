@@ -12,6 +12,11 @@ use super::machine::Machine;
 use super::state::EntryState;
 use crate::effect::CrashReason;
 
+/// Whether an event waits that is not masked.
+pub fn has_event(entry: &EntryState, machine: &impl Machine) -> bool {
+    machine.event_pending(entry) && machine.event_mask(entry) == 0
+}
+
 /// Enters the event callback if an event waits and the guest takes events.
 ///
 /// # Errors
@@ -21,7 +26,7 @@ pub fn deliver_event(
     entry: &EntryState,
     machine: &impl Machine,
 ) -> Result<(), CrashReason> {
-    if !machine.event_pending(entry) || machine.event_mask(entry) != 0 {
+    if !has_event(entry, machine) {
         return Ok(());
     }
     // Events before there is a callback stay pending.

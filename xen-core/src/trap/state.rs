@@ -226,6 +226,11 @@ impl EntryState {
         self.nmi_pending.store(true, Ordering::Release);
     }
 
+    /// Whether an NMI waits.
+    pub fn has_nmi(&self) -> bool {
+        self.nmi_pending.load(Ordering::Acquire)
+    }
+
     /// Takes the NMI that waits, if its handler may be entered.
     pub fn take_nmi(&self) -> bool {
         let waits = self.nmi_pending.load(Ordering::Acquire);

@@ -179,15 +179,27 @@ const fn is_external(number: u8) -> bool {
 
 /// A hypercall.
 extern "C" fn guest_hypercall(frame: *mut CpuUserRegs) {
-    if let Some(vcpu) = sched::current() {
-        // SAFETY: `frame` comes from the assembly, which keeps no reference.
-        let result = hypercall::enter(&vcpu, unsafe { regs(frame) });
-        if let Err(reason) = result {
-            // SAFETY: as above; the first reference is gone.
-            crash(&vcpu, unsafe { regs(frame) }, reason);
-        }
+    if carry_out(frame) {
+        core_trap::reset_retries();
+    } else {
+        exit::leave(frame);
     }
-    exit::leave(frame);
+}
+
+/// Carries the hypercall out; says whether the guest may go on at once. Nothing of the vCPU is
+/// held on to afterwards, because another may run before this one does.
+fn carry_out(frame: *mut CpuUserRegs) -> bool {
+    let Some(vcpu) = sched::current() else {
+        return false;
+    };
+    // SAFETY: `frame` comes from the assembly, which keeps no reference.
+    let result = hypercall::enter(&vcpu, unsafe { regs(frame) });
+    let Err(reason) = result else {
+        return exit::is_quiet(&vcpu);
+    };
+    // SAFETY: as above; the first reference is gone.
+    crash(&vcpu, unsafe { regs(frame) }, reason);
+    false
 }
 
 /// A system call that the assembly would not bounce by itself.

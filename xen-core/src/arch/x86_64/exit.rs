@@ -26,6 +26,13 @@ pub(super) extern "C" fn leave(frame: *mut CpuUserRegs) {
     core_trap::reset_retries();
 }
 
+/// Whether a hypercall of `vcpu` has no consequence, as most have none: nothing is due, nobody else
+/// is to run, no event waits. Then there is nothing to [`leave`] for.
+pub(super) fn is_quiet(vcpu: &VcpuRef) -> bool {
+    let has_news = vcpu.entry.has_nmi() || trap::exit::has_event(&vcpu.entry, &Hardware);
+    !has_news && sched::is_quiet(vcpu)
+}
+
 /// Delivers what waits for the vCPU. `false`: its domain has crashed, another must run.
 fn deliver(vcpu: &VcpuRef, regs: &mut CpuUserRegs) -> bool {
     if vcpu.entry.take_nmi() {
