@@ -47,7 +47,7 @@ impl fmt::Display for KernelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Truncated(part) => {
-                write!(f, "truncated: {part} is not all there; copy the file again")
+                write!(f, "truncated: it ends within {part}; copy the file again")
             }
             Self::Corrupt(part) => {
                 write!(f, "corrupt: {part} makes no sense; copy the file again")

@@ -1,7 +1,7 @@
 //! Host files on their way to dom0.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, ErrorKind, Read};
 use std::thread;
 
 use anyhow::Result;
@@ -59,12 +59,21 @@ impl Drop for HostFile {
 }
 
 fn open(path: &str) -> Result<(File, u64), String> {
-    let source = File::open(path).map_err(|why| why.to_string())?;
-    let metadata = source.metadata().map_err(|why| why.to_string())?;
+    let source = File::open(path).map_err(|why| explain(&why))?;
+    let metadata = source.metadata().map_err(|why| explain(&why))?;
     if metadata.is_dir() {
-        return Err("it is a folder".to_owned());
+        return Err("it is a folder; name a file".to_owned());
     }
     Ok((source, metadata.len()))
+}
+
+/// Why a file cannot be read, and what to do about it.
+fn explain(why: &io::Error) -> String {
+    match why.kind() {
+        ErrorKind::NotFound => "there is no such file on this host; check the path".to_owned(),
+        ErrorKind::PermissionDenied => "you may not read it; change its permissions".to_owned(),
+        _ => format!("cannot be read: {why}"),
+    }
 }
 
 fn send(mut source: File, sender: &Sender, credit: &Credit, session: SessionId, file: FileId) {
@@ -80,7 +89,7 @@ fn send(mut source: File, sender: &Sender, credit: &Credit, session: SessionId, 
                 break ToDom0::FileRefused {
                     session,
                     file,
-                    reason: why.to_string(),
+                    reason: explain(&why),
                 };
             }
         };
