@@ -1,6 +1,7 @@
 //! `test`: all tests, cheapest first; the first stage that fails ends it.
 
 use std::env;
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ use crate::setup::{self, target};
 /// If a stage fails; its own output says why.
 pub fn test(paths: &Paths, filter: Option<&str>) -> Result<()> {
     setup::setup(paths, None)?;
-    let mut stages = Stages::new(paths);
+    let mut stages = Stages::new(paths)?;
     if filter.is_none() {
         stages.run("format", cargo_with(&["fmt", "--all", "--check"]))?;
         stages.run("lints, on the host", lints_on_the_host())?;
@@ -86,17 +87,20 @@ fn on_the_machine(filter: Option<&str>) -> Command {
 /// What is run one after the other, and how long each took.
 struct Stages<'a> {
     paths: &'a Paths,
+    /// This program, which the scenarios drive. Asked for at once: a stage may build it anew.
+    xtask: PathBuf,
     begun: Instant,
     done: Vec<(&'static str, Duration)>,
 }
 
 impl<'a> Stages<'a> {
-    fn new(paths: &'a Paths) -> Self {
-        Self {
+    fn new(paths: &'a Paths) -> Result<Self> {
+        Ok(Self {
             paths,
+            xtask: env::current_exe()?,
             begun: Instant::now(),
             done: Vec::new(),
-        }
+        })
     }
 
     fn run(&mut self, name: &'static str, mut command: Command) -> Result<()> {
@@ -104,7 +108,7 @@ impl<'a> Stages<'a> {
         let begun = Instant::now();
         command
             .current_dir(self.paths.root())
-            .env("RADON_XTASK", env::current_exe()?);
+            .env("RADON_XTASK", &self.xtask);
         command::run(&mut command).with_context(|| format!("{name}: failed"))?;
         self.done.push((name, begun.elapsed()));
         Ok(())
