@@ -173,7 +173,11 @@ fn a_host_file_that_is_not_there_is_refused_with_a_remedy() {
     let fixture = Fixture::new("missing");
     let output = Session::run(&fixture.host, &["read", "/nowhere/at/all"]).unwrap();
     assert_eq!(output.status, 1);
-    assert!(output.stderr.contains("check the path"), "{}", output.stderr);
+    assert!(
+        output.stderr.contains("check the path"),
+        "{}",
+        output.stderr
+    );
 }
 
 #[test]
