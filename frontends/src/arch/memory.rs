@@ -384,6 +384,14 @@ impl TablePage {
     pub fn frame(&self) -> Mfn {
         self.page.as_ref().map_or(Mfn::INVALID, Page::frame)
     }
+
+    /// The same, of a page that stays read-only for good.
+    #[must_use]
+    pub fn frame_forever(mut self) -> Mfn {
+        let frame = self.frame();
+        core::mem::forget(self.page.take());
+        frame
+    }
 }
 
 impl Drop for TablePage {

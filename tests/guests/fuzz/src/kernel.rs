@@ -4,11 +4,12 @@ use core::ops::Range;
 
 use frontends::{
     arch::misbehave,
-    guest_abi::{Hypercall, PAGE_SIZE, sched::ShutdownReason},
+    guest_abi::{Hypercall, PAGE_SIZE, VcpuId, sched::ShutdownReason},
     memory::{Page, VIRT_BASE},
-    println, sched,
+    println, sched, smp,
     start::StartOfDay,
 };
+use spin::Once;
 
 use crate::random::Random;
 
@@ -19,13 +20,21 @@ const NUMBERS: u64 = 64;
 /// Pages of the kernel's image, about.
 const IMAGE: Range<u64> = 0x200..0x240;
 
+/// Seed, pages and the one number, for the second vCPU.
+static PLAN: Once<(u64, u64, Option<u64>)> = Once::new();
+
 /// Makes calls until the count is reached, or one of them ends it.
 pub(crate) fn main(start: &'static StartOfDay) -> ! {
     let number = |name| start.argument(name).and_then(|text| text.parse().ok());
     let seed = number("seed").unwrap_or(1);
     let calls: u64 = number("calls").unwrap_or(20_000);
     println!("seed {seed}, {calls} calls");
-    let mut fuzzer = Fuzzer::new(seed, start.nr_pages(), number("only"));
+    let (pages, only) = (start.nr_pages(), number("only"));
+    PLAN.call_once(|| (seed, pages, only));
+    if smp::start(VcpuId::new(1), second).is_ok() {
+        println!("two at once");
+    }
+    let mut fuzzer = Fuzzer::new(seed, pages, only);
     for made in 0..calls {
         if made % CALLS_A_LINE == 0 {
             println!("{made}");
@@ -37,6 +46,16 @@ pub(crate) fn main(start: &'static StartOfDay) -> ! {
         misbehave::return_to(core::array::from_fn(|_| fuzzer.value()));
     }
     sched::shutdown(ShutdownReason::Poweroff)
+}
+
+/// What the second vCPU does, as long as the first lives: the same with another seed.
+fn second(_vcpu: VcpuId) -> ! {
+    const OTHER: u64 = 1 << 32;
+    let (seed, pages, only) = *PLAN.wait();
+    let mut fuzzer = Fuzzer::new(seed + OTHER, pages, only);
+    loop {
+        fuzzer.call();
+    }
 }
 
 /// What arguments are made of.

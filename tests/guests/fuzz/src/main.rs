@@ -1,9 +1,10 @@
 //! Makes hypercalls at random: all 64 numbers, with arguments that are next to right.
 //!
 //! Checks that no such call harms anybody else. The guest itself may well die of them: the host
-//! and its invariants are what counts. Command line: `seed=N` chooses the sequence, `calls=N` its
-//! length, `only=N` one number, `last=iret` ends with a return to a random state. Verdict line,
-//! for those who live to print it: `verdict: <n> calls made`.
+//! and its invariants are what counts. A second vCPU, if there is one, does the same at the same
+//! time. Command line: `seed=N` chooses the sequence, `calls=N` its length, `only=N` one number;
+//! `last=iret` ends with a return to a random state. Verdict line, for those who live to print
+//! it: `verdict: <n> calls made`.
 #![cfg_attr(target_os = "none", no_std)]
 #![cfg_attr(target_os = "none", no_main)]
 

@@ -46,5 +46,6 @@ mod tests {
     fn numbers_stay_below_their_bound() {
         let mut random = Random::new(1);
         assert!((0..1000).all(|_| random.below(7) < 7));
+        assert!((0..1000).all(|_| [3, 5].contains(&random.pick(&[3, 5]))));
     }
 }
