@@ -7,8 +7,9 @@ use guest_abi::mmu::Pte;
 use heapless::Vec;
 
 use super::entry::{Level, as_stored, has_allowed_bits, is_core_slot};
+use super::refs::Taken;
 use super::walk::next_present;
-use super::{Budget, Refusal, Space, TableError, Taken};
+use super::{Budget, Refusal, Space, TableError};
 use crate::mm::machine::Machine;
 use crate::mm::page_type::{PageType, TypeState};
 
