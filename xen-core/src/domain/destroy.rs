@@ -33,7 +33,7 @@ pub fn destroy(domain: &DomainRef) -> Result<(), Stop> {
 
 /// Frees the number of a dead domain once none of its frames is left.
 pub fn bury(domain: &Domain) {
-    if domain.life.is_dying() && domain.memory.is_empty() && table::remove(domain.id).is_some() {
+    if domain.life.is_dying() && domain.memory.is_empty() && table::remove(domain).is_some() {
         table::notify_toolstack();
     }
 }

@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicU16, Ordering};
 use guest_abi::errno::Errno;
 use guest_abi::ids::{DomId, Virq};
 
-use super::DomainRef;
+use super::{Domain, DomainRef};
 use crate::sync::RwLock;
 
 static DOMAINS: RwLock<BTreeMap<DomId, DomainRef>> = RwLock::new(BTreeMap::new());
@@ -64,14 +64,36 @@ pub fn next_id() -> Option<DomId> {
     Some(id)
 }
 
-/// Takes a dead domain out: its number is free again.
-pub fn remove(id: DomId) -> Option<DomainRef> {
-    DOMAINS.write().remove(&id)
+/// Takes a dead domain out: its number is free again. `None` when it is out already, even if
+/// another has its number by now.
+pub fn remove(dead: &Domain) -> Option<DomainRef> {
+    let mut domains = DOMAINS.write();
+    let is_it = domains
+        .get(&dead.id)
+        .is_some_and(|found| core::ptr::eq(&raw const **found, dead));
+    is_it.then(|| domains.remove(&dead.id)).flatten()
 }
 
 /// Tells dom0 that some domain's life changed (`VIRQ_DOM_EXC`).
 pub fn notify_toolstack() {
     if let Some(dom0) = get(DomId::DOM0) {
         crate::event::send_global_virq(&dom0, Virq::DomExc);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{get, insert, remove};
+    use crate::domain::Domain;
+
+    #[test]
+    fn burying_a_domain_twice_does_not_bury_the_next_of_its_number() {
+        let (first, next) = (Domain::fake(0x4e01, 1), Domain::fake(0x4e01, 1));
+        insert(first.clone()).unwrap();
+        assert!(remove(&first).is_some());
+        insert(next.clone()).unwrap();
+        assert!(remove(&first).is_none());
+        assert!(get(next.id).is_some());
+        assert!(remove(&next).is_some());
     }
 }

@@ -217,7 +217,7 @@ fn a_line_interrupts_only_while_it_is_bound_and_a_level_needs_its_end() {
     close_all(&owner);
     assert_eq!(lines::source(owner.id, pirq), None);
     assert_eq!(lines::source(owner.id, 17), None);
-    crate::domain::table::remove(owner.id);
+    crate::domain::table::remove(&owner);
 }
 
 #[test]
