@@ -1,8 +1,4 @@
 //! The page-table code against the model, and its rules one by one.
-#![expect(
-    clippy::cast_possible_truncation,
-    reason = "a handful of frames, on a 64-bit host"
-)]
 
 use guest_abi::frame::Mfn;
 use guest_abi::mmu::Pte;
