@@ -1,6 +1,7 @@
 //! Time: one system time for core and guests, in nanoseconds since the host started.
 
 pub mod calendar;
+pub mod calibration;
 pub mod pvclock;
 pub mod scale;
 pub mod wallclock;

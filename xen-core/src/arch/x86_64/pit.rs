@@ -5,55 +5,54 @@
 //! that only computes the count when asked, too.
 
 use super::io::{inb, outb};
+use crate::time::calibration::{Look, Measured, Reference, measure as measure_against};
 
-const HZ: u64 = 1_193_182;
 const CHANNEL_2: u16 = 0x42;
 const COMMAND: u16 = 0x43;
 const GATE: u16 = 0x61;
+/// In [`GATE`]: the channel's output, which rises when the count has run out.
+const OUTPUT: u8 = 1 << 5;
 /// 10 ms.
 const TICKS: u16 = 11_932;
 
-/// What was measured.
-pub(super) struct Measured {
-    /// The time-stamp counter's frequency.
-    pub tsc_hz: u64,
-    /// The timer's frequency.
-    pub timer_hz: u64,
+/// Channel 2, and the counters that are measured.
+struct Channel2<C, T> {
+    tsc: C,
+    timer: T,
+}
+
+impl<C: Fn() -> u64, T: Fn() -> u64> Reference for Channel2<C, T> {
+    const HZ: u64 = 1_193_182;
+
+    fn start(&mut self) {
+        // Gate on, speaker off; channel 2, both bytes, mode 0.
+        outb(GATE, inb(GATE) & !2 | 1);
+        outb(COMMAND, 0xb0);
+        outb(CHANNEL_2, 0xff);
+        outb(CHANNEL_2, 0xff);
+    }
+
+    fn look(&mut self) -> Look {
+        let before = (self.tsc)();
+        let count = count();
+        let timer = (self.timer)();
+        let after = (self.tsc)();
+        Look {
+            before,
+            count,
+            timer,
+            after,
+        }
+    }
+
+    fn ran_out(&mut self) -> bool {
+        inb(GATE) & OUTPUT != 0
+    }
 }
 
 /// Measures two counters against the PIT.
 pub(super) fn measure(tsc: impl Fn() -> u64, timer: impl Fn() -> u64) -> Measured {
-    // Gate on, speaker off; channel 2, both bytes, mode 0.
-    outb(GATE, inb(GATE) & !2 | 1);
-    outb(COMMAND, 0xb0);
-    outb(CHANNEL_2, 0xff);
-    outb(CHANNEL_2, 0xff);
-    let first = next_change();
-    let (tsc_first, timer_first) = (tsc(), timer());
-    let mut last = first;
-    while first.wrapping_sub(last) < TICKS {
-        last = next_change();
-    }
-    let (tsc_last, timer_last) = (tsc(), timer());
-    let ticks = u64::from(first.wrapping_sub(last));
-    let hz = |count: u64| {
-        u64::try_from(u128::from(count) * u128::from(HZ) / u128::from(ticks)).unwrap_or(u64::MAX)
-    };
-    Measured {
-        tsc_hz: hz(tsc_last.wrapping_sub(tsc_first)),
-        timer_hz: hz(timer_last.wrapping_sub(timer_first)),
-    }
-}
-
-/// Waits until the count changes; returns the new count.
-fn next_change() -> u16 {
-    let before = count();
-    loop {
-        let now = count();
-        if now != before {
-            return now;
-        }
-    }
+    measure_against(&mut Channel2 { tsc, timer }, TICKS)
 }
 
 fn count() -> u16 {
