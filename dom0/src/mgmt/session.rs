@@ -169,7 +169,7 @@ fn messages(session: SessionId, piece: Output) -> impl Iterator<Item = ToHost> {
     core::iter::from_fn(move || {
         let later = rest.split_off(rest.len().min(CHUNK_BYTES));
         let bytes = core::mem::replace(&mut rest, later);
-        (!bytes.is_empty()).then(|| match is_error {
+        (!bytes.is_empty()).then_some(match is_error {
             false => ToHost::Stdout { session, bytes },
             true => ToHost::Stderr { session, bytes },
         })
