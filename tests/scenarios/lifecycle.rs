@@ -99,3 +99,14 @@ fn a_guest_that_measures_hypercalls_and_traps_gets_through_them_all() {
     let _ = host.xl_ok(["destroy", "bench"]);
     host.assert_clean(&baseline);
 }
+
+/// The core's start once wrote over its own first page tables; what that hit depended on the
+/// size of memory.
+#[test]
+fn hosts_of_little_memory_boot_as_well() {
+    for memory in ["400M", "512M", "640M"] {
+        let host = Host::up(&format!("little{memory}"), 1, memory);
+        assert!(host.xl_ok(["list"]).contains("Domain-0"));
+        host.assert_clean(&host.usage());
+    }
+}

@@ -141,5 +141,8 @@ boot_l4:        .skip 4096
 boot_l3:        .skip 4096
 boot_l3_image:  .skip 4096
 boot_l2:        .skip 4 * 4096
-boot_stack:     .skip 16 * 4096
+// What the loader said is parsed on this stack, a few copies of it at a time: some 80 KiB. The
+// lowest page is never reached; start.rs looks whether it was, for the tables above would suffer.
+.global boot_stack
+boot_stack:     .skip 32 * 4096
 boot_stack_top:

@@ -55,6 +55,7 @@ extern "C" fn boot_start(information: u64) -> ! {
         mapped,
         "not enough memory below 4 GiB for the core's page tables"
     );
+    assert!(boot_stack_sufficed(), "the boot stack overflowed");
     // This still runs on the boot stack, where no CPU has a name yet.
     load_first_root();
     assert!(
@@ -66,6 +67,17 @@ extern "C" fn boot_start(information: u64) -> ! {
         asm!("mov rsp, {}", "xor ebp, ebp", "call {}", "ud2",
             in(reg) percpu::stack_top(CpuId::BOOT), sym boot_on_stack, options(noreturn));
     }
+}
+
+/// Whether the boot stack's lowest page is as the loader left it: full of zeros.
+fn boot_stack_sufficed() -> bool {
+    unsafe extern "C" {
+        #[link_name = "boot_stack"]
+        static LOWEST_PAGE: [u64; 512];
+    }
+    // SAFETY: boot.S defines it, longer and aligned, and nobody writes there while this looks.
+    let page = unsafe { &LOWEST_PAGE };
+    page.iter().all(|word| *word == 0)
 }
 
 /// All RAM but low memory, the image, and the modules.
