@@ -123,12 +123,16 @@ impl Relay {
         while let Some(bytes) = read(&mut stream, &mut buffer) {
             decoder.push(bytes);
             while let Some(message) = decoder.next_message() {
-                if let Some(message) = self.state().renumber(id, message) {
+                // The lock must be free again before anything is sent: dom0 may not read on
+                // until what it says itself is delivered, and that takes the lock.
+                let numbered = self.state().renumber(id, message);
+                if let Some(message) = numbered {
                     self.send(&message);
                 }
             }
         }
-        for session in self.state().remove(id) {
+        let orphans = self.state().remove(id);
+        for session in orphans {
             self.send(&ToDom0::Cancel { session });
         }
     }
