@@ -6,4 +6,6 @@ extern crate alloc;
 
 pub mod console;
 pub mod host;
+pub mod signal;
+pub mod xenbus;
 pub mod xenstore;

@@ -13,15 +13,14 @@ mod guest;
 mod images;
 mod nodes;
 mod services;
-mod signal;
 mod supervise;
 #[cfg(test)]
 pub(crate) mod tests;
 
+pub use backends::signal::Signal;
 pub use create::CreateError;
 pub use guest::{Guest, Phase};
 pub use images::Images;
-pub use signal::Signal;
 pub use supervise::shutdown_reason;
 
 use alloc::collections::{BTreeMap, BTreeSet};

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::future::Future;
-use core::task::{Poll, Waker};
+use core::task::{Context, Poll, Waker};
 
 /// A counter of happenings that can be waited on: none is lost between looking and waiting.
 #[derive(Debug, Default)]
@@ -27,15 +27,18 @@ impl Signal {
 
     /// Waits until more has happened than `seen`.
     pub fn after(&self, seen: u64) -> impl Future<Output = ()> + '_ {
-        core::future::poll_fn(move |context| {
-            if self.count.get() > seen {
-                return Poll::Ready(());
-            }
-            let mut wakers = self.wakers.borrow_mut();
-            if !wakers.iter().any(|waker| waker.will_wake(context.waker())) {
-                wakers.push(context.waker().clone());
-            }
-            Poll::Pending
-        })
+        core::future::poll_fn(move |context| self.poll_after(seen, context))
+    }
+
+    /// Ready once more has happened than `seen`.
+    pub fn poll_after(&self, seen: u64, context: &mut Context<'_>) -> Poll<()> {
+        if self.count.get() > seen {
+            return Poll::Ready(());
+        }
+        let mut wakers = self.wakers.borrow_mut();
+        if !wakers.iter().any(|waker| waker.will_wake(context.waker())) {
+            wakers.push(context.waker().clone());
+        }
+        Poll::Pending
     }
 }

@@ -1,0 +1,443 @@
+//! A host in memory, for tests: pages, grants, channels, a clock that the test turns, a disk.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::rc::Rc;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::cell::{Cell, RefCell};
+use core::task::{Context, Poll, Waker};
+
+use guest_abi::grant_table::GrantStatus;
+use guest_abi::ids::GrantRef;
+use guest_abi::{DomId, Errno, PAGE_SIZE, Port};
+
+use super::{
+    Access, Channel, Copy, CopyEnd, Disk, DiskError, DiskFuture, DiskRequest, Geometry,
+    GrantRefused, Host, IoMemory, LocalFuture, SECTOR_SIZE, SharedPage,
+};
+use crate::signal::Signal;
+use crate::xenstore::Store;
+
+/// Pages both "sides" of a test hold a handle to: clones are the same memory.
+#[derive(Clone, Debug)]
+pub struct FakePage(Rc<RefCell<Vec<u8>>>);
+
+impl Default for FakePage {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl FakePage {
+    /// A page of zeros.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_pages(1)
+    }
+
+    /// Several pages of zeros, side by side.
+    #[must_use]
+    pub fn with_pages(count: usize) -> Self {
+        Self(Rc::new(RefCell::new(vec![0; count * PAGE_SIZE])))
+    }
+}
+
+impl SharedPage for FakePage {
+    fn load_u32(&self, offset: usize) -> u32 {
+        let mut word = [0; 4];
+        self.copy_from(offset, &mut word);
+        u32::from_le_bytes(word)
+    }
+
+    fn store_u32(&self, offset: usize, value: u32) {
+        self.copy_to(offset, &value.to_le_bytes());
+    }
+
+    fn copy_from(&self, offset: usize, into: &mut [u8]) {
+        into.copy_from_slice(&self.0.borrow()[offset..offset + into.len()]);
+    }
+
+    fn copy_to(&self, offset: usize, from: &[u8]) {
+        self.0.borrow_mut()[offset..offset + from.len()].copy_from_slice(from);
+    }
+}
+
+impl IoMemory for FakePage {
+    fn len(&self) -> usize {
+        self.0.borrow().len()
+    }
+
+    fn address(&self) -> u64 {
+        Rc::as_ptr(&self.0).addr() as u64
+    }
+}
+
+/// Granted pages mapped side by side: each stays the guest's own.
+struct FakeMapping {
+    pages: Vec<FakePage>,
+    access: Access,
+    mapped: Rc<Cell<usize>>,
+}
+
+impl FakeMapping {
+    /// Calls `each` with every page touched by a range: the page, the offset in it, and the part
+    /// of the range.
+    fn split(
+        offset: usize,
+        len: usize,
+        mut each: impl FnMut(usize, usize, core::ops::Range<usize>),
+    ) {
+        let mut done = 0;
+        while done < len {
+            let at = offset + done;
+            let part = (PAGE_SIZE - at % PAGE_SIZE).min(len - done);
+            each(at / PAGE_SIZE, at % PAGE_SIZE, done..done + part);
+            done += part;
+        }
+    }
+}
+
+impl SharedPage for FakeMapping {
+    fn load_u32(&self, offset: usize) -> u32 {
+        self.pages[offset / PAGE_SIZE].load_u32(offset % PAGE_SIZE)
+    }
+
+    fn store_u32(&self, offset: usize, value: u32) {
+        self.copy_to(offset, &value.to_le_bytes());
+    }
+
+    fn copy_from(&self, offset: usize, into: &mut [u8]) {
+        Self::split(offset, into.len(), |page, at, part| {
+            self.pages[page].copy_from(at, &mut into[part]);
+        });
+    }
+
+    fn copy_to(&self, offset: usize, from: &[u8]) {
+        assert_eq!(
+            self.access,
+            Access::ReadWrite,
+            "a write through a read-only mapping"
+        );
+        Self::split(offset, from.len(), |page, at, part| {
+            self.pages[page].copy_to(at, &from[part]);
+        });
+    }
+}
+
+impl IoMemory for FakeMapping {
+    fn len(&self) -> usize {
+        self.pages.len() * PAGE_SIZE
+    }
+
+    fn address(&self) -> u64 {
+        self.pages[0].address()
+    }
+}
+
+impl Drop for FakeMapping {
+    fn drop(&mut self) {
+        self.mapped.set(self.mapped.get() - self.pages.len());
+    }
+}
+
+/// A channel whose two ends a test can see.
+#[derive(Clone, Debug, Default)]
+pub struct FakeChannel {
+    /// How often the backend told the guest something.
+    pub notified: Rc<Cell<u32>>,
+    to_backend: Rc<Signal>,
+    seen: Rc<Cell<u64>>,
+    open: Rc<Cell<bool>>,
+}
+
+impl FakeChannel {
+    /// The guest tells the backend something.
+    pub fn send(&self) {
+        self.to_backend.notify();
+    }
+
+    /// Whether the backend's end is open.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.open.get()
+    }
+}
+
+struct BackendEnd(FakeChannel);
+
+impl Channel for BackendEnd {
+    fn notify(&self) {
+        self.0.notified.set(self.0.notified.get() + 1);
+    }
+
+    fn poll_event(&self, context: &mut Context<'_>) -> Poll<()> {
+        let end = &self.0;
+        let ready = end.to_backend.poll_after(end.seen.get(), context);
+        if ready.is_ready() {
+            end.seen.set(end.to_backend.count());
+        }
+        ready
+    }
+}
+
+impl Drop for BackendEnd {
+    fn drop(&mut self) {
+        self.0.open.set(false);
+    }
+}
+
+/// The fake host.
+#[derive(Debug, Default)]
+pub struct FakeHost {
+    store: RefCell<Store>,
+    grants: RefCell<BTreeMap<(DomId, GrantRef), (FakePage, Access)>>,
+    channels: RefCell<BTreeMap<(DomId, Port), FakeChannel>>,
+    mapped: Rc<Cell<usize>>,
+    now: Rc<Cell<u64>>,
+    sleepers: Rc<RefCell<Vec<Waker>>>,
+}
+
+impl FakeHost {
+    /// A host without anything.
+    #[must_use]
+    pub fn new() -> Rc<Self> {
+        Rc::default()
+    }
+
+    /// A guest grants a page to dom0.
+    pub fn grant(&self, domain: DomId, reference: GrantRef, page: &FakePage, access: Access) {
+        let mut grants = self.grants.borrow_mut();
+        grants.insert((domain, reference), (page.clone(), access));
+    }
+
+    /// A guest revokes a grant.
+    pub fn revoke(&self, domain: DomId, reference: GrantRef) {
+        self.grants.borrow_mut().remove(&(domain, reference));
+    }
+
+    /// A guest opens a port for dom0.
+    pub fn open_port(&self, domain: DomId, port: Port) -> FakeChannel {
+        let channel = FakeChannel::default();
+        let mut channels = self.channels.borrow_mut();
+        channels.insert((domain, port), channel.clone());
+        channel
+    }
+
+    /// Granted pages that are mapped at the moment.
+    #[must_use]
+    pub fn mapped(&self) -> usize {
+        self.mapped.get()
+    }
+
+    /// Lets time pass.
+    pub fn advance(&self, nanos: u64) {
+        self.now.set(self.now.get() + nanos);
+        self.sleepers.borrow_mut().drain(..).for_each(Waker::wake);
+    }
+
+    fn granted(
+        &self,
+        domain: DomId,
+        reference: GrantRef,
+        wanted: Access,
+    ) -> Result<FakePage, GrantStatus> {
+        match self.grants.borrow().get(&(domain, reference)) {
+            None => Err(GrantStatus::BadGntref),
+            Some((_, Access::ReadOnly)) if wanted == Access::ReadWrite => {
+                Err(GrantStatus::PermissionDenied)
+            }
+            Some((page, _)) => Ok(page.clone()),
+        }
+    }
+
+    fn copy(&self, copy: &Copy<'_>) -> Result<(), GrantStatus> {
+        let mut bytes = vec![0; usize::from(copy.len)];
+        let fits = |offset: usize| offset % PAGE_SIZE + bytes.len() <= PAGE_SIZE;
+        let offset = |end: &CopyEnd<'_>| match *end {
+            CopyEnd::Grant { offset, .. } => usize::from(offset),
+            CopyEnd::Own { offset, .. } => offset,
+        };
+        if !fits(offset(&copy.source)) || !fits(offset(&copy.dest)) {
+            return Err(GrantStatus::BadCopyArg);
+        }
+        match copy.source {
+            CopyEnd::Grant {
+                domain,
+                reference,
+                offset,
+            } => self
+                .granted(domain, reference, Access::ReadOnly)?
+                .copy_from(offset.into(), &mut bytes),
+            CopyEnd::Own { memory, offset } => memory.copy_from(offset, &mut bytes),
+        }
+        match copy.dest {
+            CopyEnd::Grant {
+                domain,
+                reference,
+                offset,
+            } => self
+                .granted(domain, reference, Access::ReadWrite)?
+                .copy_to(offset.into(), &bytes),
+            CopyEnd::Own { memory, offset } => memory.copy_to(offset, &bytes),
+        }
+        Ok(())
+    }
+}
+
+impl Host for FakeHost {
+    fn map_grants(
+        &self,
+        owner: DomId,
+        references: &[GrantRef],
+        access: Access,
+    ) -> Result<Rc<dyn IoMemory>, GrantRefused> {
+        let pages = references.iter().enumerate().map(|(index, &reference)| {
+            self.granted(owner, reference, access)
+                .map_err(|status| GrantRefused { index, status })
+        });
+        let pages = pages.collect::<Result<Vec<_>, _>>()?;
+        self.mapped.set(self.mapped.get() + pages.len());
+        Ok(Rc::new(FakeMapping {
+            pages,
+            access,
+            mapped: self.mapped.clone(),
+        }))
+    }
+
+    fn copy_grants(&self, copies: &mut [Copy<'_>]) {
+        for copy in copies {
+            copy.status = self.copy(copy).err().unwrap_or(GrantStatus::Okay);
+        }
+    }
+
+    fn pages(&self, count: usize) -> Result<Rc<dyn IoMemory>, Errno> {
+        Ok(Rc::new(FakePage::with_pages(count)))
+    }
+
+    fn bind(&self, owner: DomId, remote: Port) -> Result<Rc<dyn Channel>, Errno> {
+        let channels = self.channels.borrow();
+        let channel = channels.get(&(owner, remote)).ok_or(Errno::EINVAL)?;
+        if channel.open.replace(true) {
+            return Err(Errno::EINVAL);
+        }
+        Ok(Rc::new(BackendEnd(channel.clone())))
+    }
+
+    fn store(&self) -> &RefCell<Store> {
+        &self.store
+    }
+
+    fn now(&self) -> u64 {
+        self.now.get()
+    }
+
+    fn sleep_until(&self, deadline: u64) -> LocalFuture<()> {
+        let (now, sleepers) = (self.now.clone(), self.sleepers.clone());
+        Box::pin(core::future::poll_fn(move |context| {
+            if now.get() >= deadline {
+                return Poll::Ready(());
+            }
+            sleepers.borrow_mut().push(context.waker().clone());
+            Poll::Pending
+        }))
+    }
+}
+
+/// A disk in memory. Clones are the same disk.
+#[derive(Clone, Debug)]
+pub struct FakeDisk {
+    geometry: Geometry,
+    bytes: Rc<RefCell<Vec<u8>>>,
+    /// Requests of each kind: reads, writes, flushes, discards.
+    pub counts: Rc<Cell<[u32; 4]>>,
+    /// The next requests fail with this.
+    pub failure: Rc<Cell<Option<DiskError>>>,
+}
+
+impl FakeDisk {
+    /// A disk of zeros.
+    #[must_use]
+    pub fn new(sectors: u64) -> Self {
+        let bytes = usize::try_from(sectors).unwrap_or(0) * SECTOR_SIZE;
+        Self {
+            geometry: Geometry {
+                sectors,
+                sector_size: 512,
+                physical_sector_size: 4096,
+                read_only: false,
+                discard_granularity: Some(4096),
+            },
+            bytes: Rc::new(RefCell::new(vec![0; bytes])),
+            counts: Rc::default(),
+            failure: Rc::default(),
+        }
+    }
+
+    /// The same with another geometry, of the same size.
+    #[must_use]
+    pub fn with_geometry(mut self, change: impl FnOnce(&mut Geometry)) -> Self {
+        change(&mut self.geometry);
+        self
+    }
+
+    /// Works on its contents.
+    pub fn with_bytes<T>(&self, work: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        work(&mut self.bytes.borrow_mut())
+    }
+
+    fn run(&self, request: DiskRequest) -> Result<(), DiskError> {
+        let kind = match request {
+            DiskRequest::Read { .. } => 0,
+            DiskRequest::Write { .. } => 1,
+            DiskRequest::Flush => 2,
+            DiskRequest::Discard { .. } => 3,
+        };
+        let mut counts = self.counts.get();
+        counts[kind] += 1;
+        self.counts.set(counts);
+        if let Some(error) = self.failure.get() {
+            return Err(error);
+        }
+        let start =
+            |sector: u64| usize::try_from(sector).unwrap_or(usize::MAX / 1024) * SECTOR_SIZE;
+        let mut bytes = self.bytes.borrow_mut();
+        match request {
+            DiskRequest::Read { sector, pieces } => {
+                let mut at = start(sector);
+                for piece in pieces {
+                    let part = bytes.get(at..at + piece.len).ok_or(DiskError::OutOfRange)?;
+                    piece.write(0, part);
+                    at += piece.len;
+                }
+            }
+            DiskRequest::Write { sector, pieces, .. } => {
+                let mut at = start(sector);
+                for piece in pieces {
+                    let part = bytes
+                        .get_mut(at..at + piece.len)
+                        .ok_or(DiskError::OutOfRange)?;
+                    piece.read(0, part);
+                    at += piece.len;
+                }
+            }
+            DiskRequest::Flush => {}
+            DiskRequest::Discard { sector, sectors } => bytes
+                .get_mut(start(sector)..start(sector + sectors))
+                .ok_or(DiskError::OutOfRange)?
+                .fill(0),
+        }
+        Ok(())
+    }
+}
+
+impl Disk for FakeDisk {
+    fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+
+    fn submit(&self, request: DiskRequest) -> DiskFuture {
+        let disk = self.clone();
+        Box::pin(async move { disk.run(request) })
+    }
+}

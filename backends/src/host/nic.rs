@@ -1,0 +1,48 @@
+//! The physical network card.
+
+use alloc::vec::Vec;
+use core::fmt;
+use core::task::{Context, Poll};
+
+use super::Piece;
+
+/// A MAC address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct MacAddress(pub [u8; 6]);
+
+impl MacAddress {
+    /// Everybody.
+    pub const BROADCAST: Self = Self([0xff; 6]);
+
+    /// Whether it names several: multicast or broadcast.
+    #[must_use]
+    pub const fn is_group(self) -> bool {
+        self.0[0] & 1 != 0
+    }
+}
+
+impl fmt::Display for MacAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+/// A network card. It has no offloads: frames are whole, with their checksums, and fit its MTU.
+pub trait Nic {
+    /// Its address.
+    fn mac(&self) -> MacAddress;
+
+    /// The longest frame, without checksum, in bytes: 1514 for an MTU of 1500.
+    fn max_frame(&self) -> usize;
+
+    /// Sends a frame: the pieces of dom0's own memory, one after the other. The card keeps them
+    /// until they are sent. Returns `false`, and drops the frame, when there is no room.
+    fn transmit(&self, frame: Vec<Piece>) -> bool;
+
+    /// Tells the device about all that was handed over since.
+    fn kick(&self) {}
+
+    /// The next frame that came in. Dropping the piece gives its page back to the card.
+    fn poll_receive(&self, context: &mut Context<'_>) -> Poll<Piece>;
+}
