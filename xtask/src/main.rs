@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
-use xtask::machine::Options;
+use xtask::machine::{Card, Disk, Options};
 use xtask::paths::Paths;
 use xtask::{build, demo, down, keep, run, setup, test, up, xl};
 
@@ -85,6 +85,12 @@ struct HostArgs {
     /// Counts instructions instead of time: one CPU, exactly repeatable.
     #[arg(long)]
     icount: bool,
+    /// A raw image that the host has as a disk: FILE[,ro][,4k]. May be repeated.
+    #[arg(long = "disk", value_name = "FILE")]
+    disks: Vec<String>,
+    /// A network card: user[,hostfwd=tcp:127.0.0.1:PORT-ADDRESS:PORT]. May be repeated.
+    #[arg(long = "net", value_name = "NETWORK")]
+    nets: Vec<String>,
     /// More words for the core's command line.
     #[arg(long, default_value = "", value_name = "WORDS")]
     core_args: String,
@@ -93,16 +99,22 @@ struct HostArgs {
     dom0_args: String,
 }
 
-impl From<HostArgs> for Options {
-    fn from(args: HostArgs) -> Self {
-        Self {
+impl TryFrom<HostArgs> for Options {
+    type Error = anyhow::Error;
+
+    fn try_from(args: HostArgs) -> Result<Self> {
+        let disks = args.disks.iter().map(|text| Disk::parse(text));
+        let cards = args.nets.iter().map(|text| Card::parse(text));
+        Ok(Self {
             name: args.name,
             memory: args.memory,
             cpus: args.cpus,
             icount: args.icount,
+            disks: disks.collect::<Result<_>>()?,
+            cards: cards.collect::<Result<_>>()?,
             core_args: args.core_args,
             dom0_args: args.dom0_args,
-        }
+        })
     }
 }
 
@@ -121,13 +133,13 @@ fn perform(verb: Verb) -> Result<u8> {
     match verb {
         Verb::Setup { kernel } => setup::setup(&paths, kernel.as_deref())?,
         Verb::Build => build::build_and_tell(&paths)?,
-        Verb::Run(host) => return run::run(&paths, &host.into()),
-        Verb::Up { host, no_build } => up::up(&paths, &host.into(), !no_build)?,
+        Verb::Run(host) => return run::run(&paths, &host.try_into()?),
+        Verb::Up { host, no_build } => up::up(&paths, &host.try_into()?, !no_build)?,
         Verb::Xl { host, args } => return xl::xl(&paths, &host, args),
         Verb::Down { name } => down::down(&paths, &name)?,
-        Verb::Demo { rust_guests, host } => demo::demo(&paths, &host.into(), rust_guests)?,
+        Verb::Demo { rust_guests, host } => demo::demo(&paths, &host.try_into()?, rust_guests)?,
         Verb::Test { filter } => test::test(&paths, filter.as_deref())?,
-        Verb::Keep(host) => keep::keep(&paths, &host.into())?,
+        Verb::Keep(host) => keep::keep(&paths, &host.try_into()?)?,
     }
     Ok(0)
 }

@@ -63,6 +63,12 @@ fn spawn_keeper(paths: &Paths, options: &Options) -> Result<Child> {
     if options.icount {
         keeper.arg("--icount");
     }
+    for disk in &options.disks {
+        keeper.arg("--disk").arg(disk.to_string());
+    }
+    for card in &options.cards {
+        keeper.arg("--net").arg(card.to_string());
+    }
     keeper.current_dir(paths.root()).process_group(0);
     keeper
         .stdin(Stdio::null())

@@ -3,10 +3,12 @@
 //! A [`Machine`] is a running QEMU that belongs to this process: it ends with it, and its relay
 //! runs here. A [`HostDir`] is what others find of it: sockets, console log, process number.
 
+mod devices;
 mod folder;
 mod qemu;
 mod relay;
 
+pub use devices::{Card, Disk};
 pub use folder::HostDir;
 pub use qemu::{Options, Serial};
 

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use super::devices::{Card, Disk};
 use super::folder::{CONSOLE_LOG, QEMU_LOG, QEMU_SOCKET, SERIAL_SOCKET};
 use crate::paths::Paths;
 
@@ -19,6 +20,10 @@ pub struct Options {
     pub cpus: u32,
     /// One CPU, and a clock that counts executed instructions.
     pub icount: bool,
+    /// Its disks, in order.
+    pub disks: Vec<Disk>,
+    /// Its network cards, in order.
+    pub cards: Vec<Card>,
     /// More words for the core's command line.
     pub core_args: String,
     /// More words for dom0's command line.
@@ -34,6 +39,8 @@ impl Options {
             memory: "2G".to_owned(),
             cpus: 2,
             icount: false,
+            disks: Vec::new(),
+            cards: Vec::new(),
             core_args: String::new(),
             dom0_args: String::new(),
         }
@@ -84,6 +91,12 @@ pub(super) fn command(paths: &Paths, options: &Options, serial: Serial) -> Comma
     let channel = format!("socket,id=mgmt,path={QEMU_SOCKET},server=on,wait=off");
     qemu.args(["-device", "virtio-serial-pci", "-chardev", &channel]);
     qemu.args(["-device", "virtserialport,chardev=mgmt,name=org.radon.mgmt"]);
+    for (index, disk) in options.disks.iter().enumerate() {
+        qemu.args(disk.arguments(index));
+    }
+    for (index, card) in options.cards.iter().enumerate() {
+        qemu.args(card.arguments(index));
+    }
     match serial {
         Serial::Terminal => {
             qemu.args(["-serial", "mon:stdio"]);

@@ -1,0 +1,166 @@
+//! The host's disks and network cards, as users name them and as QEMU wants them.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// A raw file that the host has as a virtio disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disk {
+    file: PathBuf,
+    read_only: bool,
+    /// Sectors of 4096 bytes instead of 512.
+    large_sectors: bool,
+    /// Interrupts by line instead of by message.
+    line_interrupt: bool,
+}
+
+impl Disk {
+    /// Reads `FILE[,ro][,4k][,intx]`; a relative path counts from the current directory.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such file.
+    pub fn parse(text: &str) -> Result<Self> {
+        let mut disk = Self {
+            file: PathBuf::new(),
+            read_only: false,
+            large_sectors: false,
+            line_interrupt: false,
+        };
+        let mut rest = text;
+        while let Some((before, word)) = rest.rsplit_once(',') {
+            match word {
+                "ro" => disk.read_only = true,
+                "4k" => disk.large_sectors = true,
+                "intx" => disk.line_interrupt = true,
+                _ => break,
+            }
+            rest = before;
+        }
+        let found = std::fs::canonicalize(rest);
+        disk.file = found.with_context(|| {
+            format!("--disk {rest}: no such file; `truncate -s 1G {rest}` makes an empty disk")
+        })?;
+        ensure!(
+            !disk.file.is_dir(),
+            "--disk {rest}: a directory, not a disk image"
+        );
+        Ok(disk)
+    }
+
+    /// QEMU's arguments for the host's disk number `index`.
+    pub(super) fn arguments(&self, index: usize) -> [String; 4] {
+        let file = self.file.display().to_string().replace(',', ",,");
+        // Writeback: what was flushed lies in this machine's page cache at least, which outlives
+        // a killed QEMU.
+        let mut drive =
+            format!("file={file},if=none,id=disk{index},format=raw,cache=writeback,discard=unmap");
+        let mut device = format!(
+            "virtio-blk-pci,drive=disk{index},serial=disk{index},disable-legacy=on,num-queues=1,queue-size=256"
+        );
+        if self.read_only {
+            drive += ",readonly=on";
+        }
+        if self.large_sectors {
+            device += ",logical_block_size=4096,physical_block_size=4096";
+        }
+        if self.line_interrupt {
+            device += ",vectors=0";
+        }
+        ["-drive".into(), drive, "-device".into(), device]
+    }
+}
+
+impl fmt::Display for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.file.display())?;
+        let words = [
+            (self.read_only, ",ro"),
+            (self.large_sectors, ",4k"),
+            (self.line_interrupt, ",intx"),
+        ];
+        words
+            .into_iter()
+            .filter(|(set, _)| *set)
+            .try_for_each(|(_, word)| f.write_str(word))
+    }
+}
+
+/// A virtio network card, and what it is plugged into.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Card {
+    /// QEMU's user network, with its own words such as `hostfwd=…`.
+    user: String,
+}
+
+impl Card {
+    /// Reads `user[,hostfwd=…]…`.
+    ///
+    /// # Errors
+    ///
+    /// If it is something else.
+    pub fn parse(text: &str) -> Result<Self> {
+        let (kind, rest) = text.split_once(',').unwrap_or((text, ""));
+        if kind != "user" {
+            bail!(
+                "--net {text}: only QEMU's user network is known: user[,hostfwd=tcp:127.0.0.1:PORT-ADDRESS:PORT]"
+            );
+        }
+        Ok(Self { user: rest.into() })
+    }
+
+    /// QEMU's arguments for the host's card number `index`.
+    pub(super) fn arguments(&self, index: usize) -> [String; 4] {
+        let comma = if self.user.is_empty() { "" } else { "," };
+        let network = format!("user,id=net{index}{comma}{}", self.user);
+        // Nobody boots from the network: without its ROM the firmware is done sooner.
+        let device = format!(
+            "virtio-net-pci,netdev=net{index},mac=52:54:00:12:34:{:02x},disable-legacy=on,romfile=",
+            (0x56 + index) & 0xff
+        );
+        ["-netdev".into(), network, "-device".into(), device]
+    }
+}
+
+impl fmt::Display for Card {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let comma = if self.user.is_empty() { "" } else { "," };
+        write!(f, "user{comma}{}", self.user)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disks_words_come_after_its_path_and_survive_a_round() {
+        let file = std::env::temp_dir().join(format!("radon-disk,{}", std::process::id()));
+        std::fs::write(&file, "").unwrap();
+        let text = format!("{},ro,4k", file.canonicalize().unwrap().display());
+        let disk = Disk::parse(&text).unwrap();
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(disk.to_string(), text);
+        let [_, drive, _, device] = disk.arguments(3);
+        assert!(drive.contains("radon-disk,,") && drive.ends_with("readonly=on"));
+        assert!(device.contains("drive=disk3") && device.contains("logical_block_size=4096"));
+    }
+
+    #[test]
+    fn a_missing_disk_is_named_with_a_remedy() {
+        let error = Disk::parse("/nowhere/disk.img,ro").unwrap_err().to_string();
+        assert!(error.contains("/nowhere/disk.img: no such file") && error.contains("truncate"));
+    }
+
+    #[test]
+    fn a_cards_own_words_go_to_qemu() {
+        let text = "user,hostfwd=tcp:127.0.0.1:2222-10.0.2.15:22";
+        let card = Card::parse(text).unwrap();
+        assert_eq!(card.to_string(), text);
+        assert!(card.arguments(0)[1].starts_with("user,id=net0,hostfwd="));
+        assert_eq!(Card::parse("user").unwrap().arguments(1)[1], "user,id=net1");
+        assert!(Card::parse("tap").is_err());
+    }
+}
