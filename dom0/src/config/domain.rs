@@ -7,9 +7,11 @@ use alloc::vec::Vec;
 
 use guest_abi::version::DomainHandle;
 
+use super::disk::DiskSpec;
 use super::keys::{IGNORED, USED, nearest};
 use super::syntax::{Setting, Value};
-use super::{Complaint, Place};
+use super::vif::VifSpec;
+use super::{Complaint, Place, devices};
 
 /// The most vCPUs a domain may have.
 const MAX_VCPUS: u64 = 32;
@@ -76,6 +78,10 @@ pub struct DomainConfig {
     pub max_memory_mib: u64,
     /// vCPUs.
     pub vcpus: u32,
+    /// Its disks.
+    pub disks: Vec<DiskSpec>,
+    /// Its networks.
+    pub vifs: Vec<VifSpec>,
     /// When it powers off.
     pub on_poweroff: Action,
     /// When it asks for a reboot.
@@ -123,6 +129,8 @@ pub(super) fn from_settings(
         memory_mib,
         max_memory_mib,
         vcpus: u32::try_from(vcpus).unwrap_or(1),
+        disks: devices::disks(settings.get("disk"), &mut warnings)?,
+        vifs: devices::vifs(settings.get("vif"), &mut warnings)?,
         on_poweroff: settings.action("on_poweroff", Action::Destroy)?,
         on_reboot: settings.action("on_reboot", Action::Restart)?,
         on_crash: settings.action("on_crash", Action::Destroy)?,

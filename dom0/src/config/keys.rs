@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 
 /// Keys that count.
-pub(super) const USED: [&str; 13] = [
+pub(super) const USED: [&str; 15] = [
     "name",
     "kernel",
     "ramdisk",
@@ -13,6 +13,8 @@ pub(super) const USED: [&str; 13] = [
     "memory",
     "maxmem",
     "vcpus",
+    "disk",
+    "vif",
     "uuid",
     "on_poweroff",
     "on_reboot",
@@ -20,7 +22,7 @@ pub(super) const USED: [&str; 13] = [
 ];
 
 /// Keys that other hosts know and that change nothing here, with the reason.
-pub(super) const IGNORED: [(&str, &str); 38] = [
+pub(super) const IGNORED: [(&str, &str); 36] = [
     ("type", "every domain is a PV guest"),
     ("builder", "every domain is a PV guest"),
     ("maxvcpus", "vCPUs are set by `vcpus`"),
@@ -29,8 +31,6 @@ pub(super) const IGNORED: [(&str, &str); 38] = [
     ("cpu_weight", "weights are not supported yet"),
     ("cap", "caps are not supported yet"),
     ("pool", "there is one pool"),
-    ("disk", "disks are not supported yet"),
-    ("vif", "networks are not supported yet"),
     ("vtpm", "there is no such device"),
     ("p9", "there is no such device"),
     ("pci", "there is no such device"),

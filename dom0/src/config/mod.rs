@@ -1,18 +1,27 @@
 //! `xl.cfg`: what a user writes about a domain.
 //!
-//! `syntax` reads lines into settings, `keys` knows every key there is, and [`DomainConfig`]
-//! is what is left when all has been checked. Every complaint is one line that names the place,
+//! `syntax` reads lines into settings, `keys` knows every key there is, `disk` and `vif` read the
+//! specifications of devices, and [`DomainConfig`] is what is left when all has been checked. Every complaint is one line that names the place,
 //! what is wrong, and what to write instead.
 
+mod devices;
+mod disk;
 mod domain;
 mod keys;
+mod rate;
 mod syntax;
 #[cfg(test)]
 mod tests;
+mod vdev;
+mod vif;
 
+pub use disk::DiskSpec;
 pub use domain::{Action, DomainConfig};
 pub use keys::nearest;
+pub use rate::Rate;
 pub use syntax::{Setting, Value};
+pub use vdev::Vdev;
+pub use vif::{DEFAULT_BRIDGE, VifSpec, mac as parse_mac};
 
 use alloc::string::String;
 use alloc::vec::Vec;

@@ -26,7 +26,7 @@ fn a_whole_file_is_understood() {
     let text = "# my guest\nname = \"deb\" ; memory = 0x100\nvcpus=2\nmaxmem = 512 # more\n\
         kernel = \"/k\"\nramdisk = \"/r\"\nroot = \"/dev/xvda\"\nextra = \"quiet \\\"x\\\"\"\n\
         uuid = \"d44ecb24-c10f-49bc-8d5c-d91dc07bd395\"\non_crash = \"preserve\"\n\
-        disk = [ 'phy:/dev/x,xvda,w', # a comment\n  [1, 2], ]\n";
+        pci = [ '0:1', # a comment\n  [1, 2], ]\n";
     let (config, warnings) = parse(text).unwrap();
     assert_eq!(config.name, "deb");
     assert_eq!(
@@ -41,7 +41,7 @@ fn a_whole_file_is_understood() {
     );
     assert_eq!(
         warnings,
-        ["guest.cfg:11: `disk` is ignored: disks are not supported yet"]
+        ["guest.cfg:11: `pci` is ignored: there is no such device"]
     );
 }
 
@@ -183,5 +183,72 @@ proptest! {
     fn no_text_makes_the_parser_panic(text in "[a-z0-9=\\[\\]\"'#;, \\n\\\\]{0,80}") {
         let _ = parse(&text);
         let _ = Sources::default().argument(&text);
+    }
+}
+
+#[test]
+fn disks_and_networks_are_read_from_files_and_from_the_command_line() {
+    let (config, warnings) = parse(&format!(
+        "{GOOD}disk = [ 'phy:/dev/vda,xvda,w',\n '/y,raw,xvdb,r,script=s' ]\nvif=['', '']\n"
+    ))
+    .unwrap();
+    let targets: Vec<_> = config
+        .disks
+        .iter()
+        .map(|disk| disk.target.as_str())
+        .collect();
+    assert_eq!((targets, config.vifs.len()), (vec!["/dev/vda", "/y"], 2));
+    assert_eq!(
+        warnings,
+        ["guest.cfg:4: disk 2: `script` is ignored: dom0 opens disks itself"]
+    );
+    let mut sources = Sources::default();
+    sources.file("guest.cfg", GOOD).unwrap();
+    sources
+        .argument("disk=['/x,raw,xvda', \"/y,raw,xvdb\"]")
+        .unwrap();
+    sources.argument("vif=bridge=lan").unwrap();
+    let (config, _) = sources.finish().unwrap();
+    assert_eq!(
+        (config.disks.len(), config.vifs[0].bridge.as_str()),
+        (2, "lan")
+    );
+}
+
+#[test]
+fn a_malformed_device_names_its_place() {
+    for (line, words) in [
+        (
+            "disk=['/x,raw,xvda','/x,xvdb']",
+            "guest.cfg:4: disk 2 (`/x,xvdb`): `xvdb` stands in the place of the format",
+        ),
+        (
+            "disk=['/x,raw,xvda','/y,raw,d0p0']",
+            "guest.cfg:4: disks 1 and 2 are both xvda; give one another vdev",
+        ),
+        (
+            "disk=[3]",
+            "guest.cfg:4: `disk` must be a list of strings, not the number 3 in it",
+        ),
+        (
+            "vif=3",
+            "guest.cfg:4: `vif` must be a list of strings, not the number 3",
+        ),
+        (
+            "vif=['mc=1']",
+            "guest.cfg:4: vif 1 (`mc=1`): unknown key `mc`",
+        ),
+        (
+            "vif=['mac=00:16:3e:00:00:01','mac=00:16:3e:00:00:01']",
+            "guest.cfg:4: vifs 1 and 2 have the same MAC address; give one another mac",
+        ),
+        (
+            "vif=['devid=1','']",
+            "guest.cfg:4: vifs 1 and 2 have the same devid; give one another devid",
+        ),
+    ] {
+        let text = complaint(line);
+        assert!(text.starts_with(words), "{text}");
+        assert_eq!(text.lines().count(), 1);
     }
 }
