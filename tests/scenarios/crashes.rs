@@ -17,11 +17,10 @@ fn a_crashed_guest_is_shown_as_crashed_and_the_host_goes_on() {
             "memory=16".to_owned(),
             "on_crash=\"preserve\"".to_owned(),
         ]);
-        // The vCPU takes a moment to leave its CPU after the crash is known.
-        until(&format!("the crash by {way}"), Patience::SHORT, || {
-            host.state(way)
-                .filter(|state| state.contains('c') && !state.contains('r'))
+        let state = until(&format!("the crash by {way}"), Patience::SHORT, || {
+            host.state(way).filter(|state| state.contains('c'))
         });
+        assert!(!state.contains('r'), "{way} still runs: {state}");
         let id = host.xl_ok(["domid", way]);
         let log = host.dmesg();
         let marker = format!("d{}", id.trim());

@@ -111,6 +111,13 @@ impl VcpuSched {
         self.running_on.store(number, Ordering::SeqCst);
     }
 
+    /// Up, and on `cpu`: for tests of what is said about it.
+    #[cfg(test)]
+    pub(crate) fn pretend_running(&self, cpu: CpuId) {
+        self.inner.lock().online = true;
+        self.set_running_on(Some(cpu));
+    }
+
     /// Whether it has been given a context to start from, all of it.
     pub fn is_initialised(&self) -> bool {
         self.context.load(Ordering::SeqCst) == context::GIVEN

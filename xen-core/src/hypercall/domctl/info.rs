@@ -47,24 +47,30 @@ pub(in super::super) fn describe(domain: &Domain) -> DomainInfo {
 }
 
 fn flags(domain: &Domain) -> u32 {
-    let mut flags = Flags::empty();
     let mut reason = 0;
-    match domain.life.stage() {
-        Stage::Alive => {}
+    let mut flags = match domain.life.stage() {
+        Stage::Alive => activity(domain),
         Stage::ShutDown(why) => {
-            flags |= Flags::SHUTDOWN;
             reason = why.number();
+            Flags::SHUTDOWN
         }
-        Stage::Dying => flags |= Flags::DYING,
-    }
+        Stage::Dying => Flags::DYING,
+    };
     flags.set(Flags::PAUSED, domain.life.is_paused());
+    flags.bits() | reason << DOMAIN_SHUTDOWN_SHIFT
+}
+
+/// What the vCPUs of a living domain do. Those of one that is shut down are on their way off
+/// their CPUs, which is nobody's business.
+fn activity(domain: &Domain) -> Flags {
     let up = || domain.vcpus().iter().filter(|vcpu| vcpu.sched.is_up());
+    let mut flags = Flags::empty();
     flags.set(
         Flags::RUNNING,
         up().any(|vcpu| vcpu.sched.running_on().is_some()),
     );
     flags.set(Flags::BLOCKED, up().all(|vcpu| vcpu.sched.is_blocked()));
-    flags.bits() | reason << DOMAIN_SHUTDOWN_SHIFT
+    flags
 }
 
 /// `XEN_DOMCTL_getvcpuinfo`.
@@ -114,5 +120,30 @@ fn frame_type(domain: &DomainRef, mfn: Mfn) -> u32 {
         table | PFINFO_LPINTAB
     } else {
         table
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::flags;
+    use crate::cpu::CpuId;
+    use crate::domain::Domain;
+    use guest_abi::domctl::{DOMAIN_SHUTDOWN_SHIFT, DomainInfoFlags as Flags};
+    use guest_abi::ids::VcpuId;
+    use guest_abi::sched::ShutdownReason;
+
+    #[test]
+    fn a_domain_that_is_shut_down_is_never_running() {
+        let domain = Domain::fake(0x4d01, 1);
+        let vcpu = domain.vcpu(VcpuId::new(0)).unwrap();
+        vcpu.sched.pretend_running(CpuId::BOOT);
+        let running = Flags::RUNNING | Flags::PAUSED;
+        assert_eq!(flags(&domain), running.bits());
+        domain.life.shut_down(ShutdownReason::Crash);
+        let down = Flags::SHUTDOWN | Flags::PAUSED;
+        let reason = ShutdownReason::Crash.number() << DOMAIN_SHUTDOWN_SHIFT;
+        assert_eq!(flags(&domain), down.bits() | reason);
+        domain.life.start_dying();
+        assert_eq!(flags(&domain), (Flags::DYING | Flags::PAUSED).bits());
     }
 }
