@@ -247,6 +247,11 @@ impl PageInfo {
         self.aux.store(now, Ordering::Release);
     }
 
+    /// Notes the flush clock, unless a later reading stands there.
+    pub fn raise_stamp(&self, now: u64) {
+        self.aux.fetch_max(now, Ordering::AcqRel);
+    }
+
     /// Its place in the owner's page list. Guarded by the owner's memory account.
     pub fn links(&self) -> Links {
         Links {

@@ -6,9 +6,11 @@ use proptest::prelude::{ProptestConfig, proptest};
 
 use super::entry::Level;
 use super::model::{FRAMES, HOST_L1, Op, World, any_op};
-use super::test_machine::{GUEST, HOST, pte, slot};
+use super::test_machine::{GUEST, HOST, TestMachine, pte, slot};
 use super::update::Bits;
-use super::{Refusal, TableError};
+use super::{Refusal, TableError, Tables};
+use crate::mm::machine::Machine;
+use crate::mm::page_type::Scope;
 use crate::mm::page_type::TypeError;
 
 proptest! {
@@ -198,4 +200,31 @@ fn a_table_stays_one_while_it_is_updated() {
     assert!(!world.machine.peek(8, 0).is_present());
     world.check();
     world.tear_down();
+}
+
+/// The host maps frame 0 writable and unmaps it again.
+fn visit(machine: &TestMachine) {
+    let frame = Mfn::new(0);
+    machine.with(HOST, &mut Tables::new(), 0, |space| {
+        let page = space.get_writable(frame, GUEST).unwrap();
+        space.put_writable(frame, page);
+    });
+}
+
+#[test]
+fn a_foreign_user_who_comes_and_goes_during_the_last_put_leaves_its_stamp() {
+    let (machine, frame) = (TestMachine::new(1), Mfn::new(0));
+    let mut tables = Tables::new();
+    machine.with(GUEST, &mut tables, 0, |space| {
+        let page = space.get_writable(frame, GUEST).unwrap();
+        visit(&machine);
+        machine.meanwhile.set(Some(|machine| {
+            // Every CPU is flushed, and only then is the frame used once more.
+            machine.flush(&machine.owner(HOST), Scope::Everyone, u64::MAX);
+            visit(machine);
+        }));
+        space.put_writable(frame, page);
+    });
+    assert!(machine.pages[0].ty.load().is_idle());
+    assert_eq!(machine.pages[0].stamp(), machine.clock());
 }

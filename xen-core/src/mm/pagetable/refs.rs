@@ -197,9 +197,11 @@ impl<'a, M: Machine> Space<'a, M> {
     fn put_last_type(&mut self, mfn: Mfn, page: &PageInfo, foreign: bool) {
         let put = page.ty.change(|state| {
             let put = state.put(foreign)?;
-            if matches!(put, Put::Idle(_)) {
-                // Before the state says idle, so that whoever sees that sees this.
-                page.set_stamp(self.machine.clock());
+            // Before the state says idle, so that whoever sees that sees this. The users of other
+            // domains note their end, too, under no lock of ours: one may come and go right here
+            // and leave the state as it was, but not the stamp.
+            if foreign || matches!(put, Put::Idle(_)) {
+                page.raise_stamp(self.machine.clock());
             }
             let (Put::Counted(next) | Put::Idle(next) | Put::Drain(next)) = put;
             Ok((Some(next), put))

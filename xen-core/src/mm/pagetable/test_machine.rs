@@ -37,6 +37,8 @@ pub(in crate::mm) struct TestMachine {
     pub(in crate::mm) writable_at_flush: RefCell<BTreeSet<u64>>,
     pub(in crate::mm) tables_at_flush: RefCell<BTreeSet<u64>>,
     pub(in crate::mm) released: RefCell<BTreeSet<u64>>,
+    /// What another CPU does right after the clock was read next.
+    pub(in crate::mm) meanwhile: Cell<Option<fn(&Self)>>,
     cpus: AtomicCpuMask,
 }
 
@@ -58,6 +60,7 @@ impl TestMachine {
             writable_at_flush: RefCell::default(),
             tables_at_flush: RefCell::default(),
             released: RefCell::default(),
+            meanwhile: Cell::new(None),
             cpus: AtomicCpuMask::new(),
         }
     }
@@ -117,7 +120,11 @@ impl Machine for TestMachine {
     }
 
     fn clock(&self) -> u64 {
-        self.clock.get()
+        let now = self.clock.get();
+        if let Some(act) = self.meanwhile.take() {
+            act(self);
+        }
+        now
     }
 
     fn flush(&self, _owner: &Owner<'_>, _scope: Scope, since: u64) {
