@@ -5,10 +5,11 @@
 //! its entry meanwhile: what counts is what was fixed.
 
 use guest_abi::frame::Mfn;
-use guest_abi::grant_table::{GrantEntryFlags, GrantStatus};
+use guest_abi::grant_table::GrantEntryFlags;
 use guest_abi::ids::DomId;
 
 use super::entry::Access;
+use super::refusal::Refusal;
 
 /// The core's own record of one entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,13 +45,16 @@ impl Active {
     /// What a use by `mapper` must do with the shared entry first.
     ///
     /// # Errors
-    /// [`GrantStatus::GeneralError`] when the entry is in use by another domain, or too often.
-    pub fn ask(self, mapper: DomId, access: Access) -> Result<Ask, GrantStatus> {
+    /// When the entry is in use by another domain, or too often.
+    pub fn ask(self, mapper: DomId, access: Access) -> Result<Ask, Refusal> {
         if self.is_idle() {
             return Ok(Ask::TakeAndRead);
         }
-        if self.mapper != mapper || self.readers == u32::MAX || self.writers == u32::MAX {
-            return Err(GrantStatus::GeneralError);
+        if self.mapper != mapper {
+            return Err(Refusal::InUse(self.mapper));
+        }
+        if self.readers == u32::MAX || self.writers == u32::MAX {
+            return Err(Refusal::TooOften);
         }
         Ok(match access {
             Access::Write if self.writers == 0 => Ask::Take,

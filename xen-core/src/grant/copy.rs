@@ -7,6 +7,7 @@ use guest_abi::ids::{DomIdArg, GrantRef};
 
 use super::entry::Access;
 use super::map::{Machine, Party, begin_use, end_use};
+use super::refusal::Refusal;
 
 /// What copying asks of memory management beyond [`Machine`].
 pub trait CopyMachine: Machine {
@@ -31,12 +32,12 @@ pub fn copy<P: Party>(
     op: &GrantCopy,
     find: impl Fn(DomIdArg) -> Option<P>,
     machine: &impl CopyMachine,
-) -> Result<(), GrantStatus> {
+) -> Result<(), Refusal> {
     let len = usize::from(op.len);
     let flags = CopyFlags::from_bits_truncate(op.flags);
     for end in [&op.source, &op.dest] {
         if usize::from(end.offset) + len > PAGE_SIZE {
-            return Err(GrantStatus::BadCopyArg);
+            return Err(GrantStatus::BadCopyArg.into());
         }
     }
     let is_grant = flags.contains(CopyFlags::SOURCE_GREF);
@@ -61,7 +62,7 @@ fn claim<P: Party>(
     access: Access,
     find: &impl Fn(DomIdArg) -> Option<P>,
     machine: &impl CopyMachine,
-) -> Result<Buffer<P>, GrantStatus> {
+) -> Result<Buffer<P>, Refusal> {
     let offset = usize::from(end.offset);
     if is_grant {
         let granter = find(end.domid).ok_or(GrantStatus::BadDomain)?;
@@ -76,7 +77,7 @@ fn claim<P: Party>(
     }
     // By frame number only one's own: foreign memory is reached by grants alone.
     if end.domid != DomIdArg::SELF {
-        return Err(GrantStatus::PermissionDenied);
+        return Err(GrantStatus::PermissionDenied.into());
     }
     let frame = Mfn::new(end.what);
     machine

@@ -11,6 +11,7 @@ use guest_abi::mmu::{Pte, PteFlags};
 use super::entry::EntryWord;
 use super::machine::{Caller, Nobody};
 use super::map::{Parts, Place, Request, map, release_some, unmap};
+use super::refusal::Refusal;
 use crate::arch::direct_map;
 use crate::arch::shared_page::SharedPage;
 use crate::domain::{Domain, DomainRef, VcpuRef};
@@ -69,7 +70,9 @@ impl Guest {
             place,
         };
         let vcpu = self.vcpu();
-        map(&self.domain, &of.domain, &request, &Caller(&vcpu)).map(|(handle, _)| handle)
+        map(&self.domain, &of.domain, &request, &Caller(&vcpu))
+            .map(|(handle, _)| handle)
+            .map_err(Refusal::status)
     }
 
     fn unmap(&self, handle: GrantHandle, at: u64) -> Result<(), GrantStatus> {
@@ -83,6 +86,7 @@ impl Guest {
         let machine = Caller(&vcpu);
         unmap(&self.domain, handle, parts, &machine)
             .map(|unmapped| unmapped.finish(&self.domain, &machine))
+            .map_err(Refusal::status)
     }
 
     /// An ordinary update of the page table.

@@ -11,8 +11,10 @@
 //! it is gone. Only after that is the frame number read. When the last use ends, the core clears
 //! its two bits and leaves the rest alone.
 
-use guest_abi::grant_table::{GTF_PERMIT_ACCESS, GTF_TYPE_MASK, GrantEntryFlags, GrantStatus};
+use guest_abi::grant_table::{GTF_PERMIT_ACCESS, GTF_TYPE_MASK, GrantEntryFlags};
 use guest_abi::ids::DomId;
+
+use super::refusal::Refusal;
 
 /// A granter that keeps changing the word under our hands gets this many chances.
 const ATTEMPTS: u32 = 5;
@@ -74,17 +76,17 @@ impl EntryWord {
     /// The entry, marked as in use by `mapper` for `access`.
     ///
     /// # Errors
-    /// [`GrantStatus::GeneralError`] when it grants nothing, or not to `mapper`, or not that.
-    pub fn used_by(self, mapper: DomId, access: Access) -> Result<Self, GrantStatus> {
+    /// When it grants nothing, or not to `mapper`, or not that.
+    pub fn used_by(self, mapper: DomId, access: Access) -> Result<Self, Refusal> {
         let [low, high, d0, d1] = self.0.to_le_bytes();
         let flags = u16::from_le_bytes([low, high]);
         let grantee = u16::from_le_bytes([d0, d1]);
         if flags & GTF_TYPE_MASK != GTF_PERMIT_ACCESS || grantee != mapper.get() {
-            return Err(GrantStatus::GeneralError);
+            return Err(Refusal::NotGranted(self.0));
         }
         let flags = GrantEntryFlags::from_bits_retain(flags);
         if access == Access::Write && flags.contains(GrantEntryFlags::READONLY) {
-            return Err(GrantStatus::GeneralError);
+            return Err(Refusal::ReadOnly);
         }
         let mark = match access {
             Access::Read => GrantEntryFlags::READING,
@@ -98,7 +100,7 @@ impl EntryWord {
 ///
 /// # Errors
 /// As [`EntryWord::used_by`]; also when the granter never stops changing the word.
-pub fn take(word: &impl Word, mapper: DomId, access: Access) -> Result<(), GrantStatus> {
+pub fn take(word: &impl Word, mapper: DomId, access: Access) -> Result<(), Refusal> {
     for _ in 0..ATTEMPTS {
         let before = EntryWord::new(word.read());
         let after = before.used_by(mapper, access)?;
@@ -106,7 +108,7 @@ pub fn take(word: &impl Word, mapper: DomId, access: Access) -> Result<(), Grant
             return Ok(());
         }
     }
-    Err(GrantStatus::GeneralError)
+    Err(Refusal::Changing)
 }
 
 /// Ends the marks that `flags` names.
@@ -118,9 +120,9 @@ pub fn release(word: &impl Word, flags: GrantEntryFlags) {
 
 #[cfg(all(test, not(loom)))]
 mod tests {
-    use super::{Access, EntryWord, release, take};
+    use super::{Access, EntryWord, Refusal, release, take};
     use core::sync::atomic::{AtomicU32, Ordering};
-    use guest_abi::grant_table::{GrantEntryFlags, GrantStatus};
+    use guest_abi::grant_table::GrantEntryFlags;
     use guest_abi::ids::DomId;
     use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
@@ -131,17 +133,14 @@ mod tests {
         let word = EntryWord::permit(DomId::new(6), GrantEntryFlags::empty());
         assert_eq!(
             word.used_by(MAPPER, Access::Read),
-            Err(GrantStatus::GeneralError)
+            Err(Refusal::NotGranted(word.get()))
         );
     }
 
     #[test]
     fn a_readonly_grant_refuses_writing() {
         let word = EntryWord::permit(MAPPER, GrantEntryFlags::READONLY);
-        assert_eq!(
-            word.used_by(MAPPER, Access::Write),
-            Err(GrantStatus::GeneralError)
-        );
+        assert_eq!(word.used_by(MAPPER, Access::Write), Err(Refusal::ReadOnly));
         assert!(word.used_by(MAPPER, Access::Read).is_ok());
     }
 

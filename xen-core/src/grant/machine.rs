@@ -1,13 +1,14 @@
 //! Memory management, as grants see it: references on frames, and single page-table entries.
 
 use guest_abi::frame::{GuestVirtAddr, MachAddr, Mfn, PAGE_SHIFT};
-use guest_abi::grant_table::{GrantStatus, MapFlags};
+use guest_abi::grant_table::MapFlags;
 use guest_abi::ids::DomId;
 use guest_abi::mmu::{Pte, PteFlags};
 
 use super::copy::CopyMachine;
 use super::entry::Access;
 use super::map::{Machine, Place};
+use super::refusal::Refusal;
 use crate::arch;
 use crate::domain::VcpuRef;
 use crate::mm::access::with_space;
@@ -32,8 +33,8 @@ const fn hold_for(access: Access) -> Hold {
     }
 }
 
-fn hold(owner: DomId, frame: Mfn, access: Access) -> Result<(), GrantStatus> {
-    mm::hold(owner, frame, hold_for(access)).map_err(|_| GrantStatus::GeneralError)
+fn hold(owner: DomId, frame: Mfn, access: Access) -> Result<(), Refusal> {
+    mm::hold(owner, frame, hold_for(access)).map_err(Refusal::Frame)
 }
 
 impl Caller<'_> {
@@ -56,7 +57,7 @@ impl Caller<'_> {
 }
 
 impl Machine for Caller<'_> {
-    fn hold(&self, owner: DomId, frame: Mfn, access: Access) -> Result<(), GrantStatus> {
+    fn hold(&self, owner: DomId, frame: Mfn, access: Access) -> Result<(), Refusal> {
         hold(owner, frame, access)
     }
 
@@ -70,29 +71,29 @@ impl Machine for Caller<'_> {
         granter: DomId,
         frame: Mfn,
         flags: MapFlags,
-    ) -> Result<(), GrantStatus> {
+    ) -> Result<(), Refusal> {
         // A single entry takes no validation of tables, so there is nothing to pause for.
         with_space(self.0.domain(), &mut Budget::new(0), |space| {
-            let slot = self.slot(space, place).ok_or(GrantStatus::GeneralError)?;
+            let slot = self.slot(space, place).ok_or(Refusal::NoEntry)?;
             space
                 .update(slot, entry_for(frame, flags), granter, Bits::AsGiven)
-                .map_err(|_| GrantStatus::GeneralError)
+                .map_err(Refusal::from)
         })
     }
 
-    fn remove(&self, place: Place, frame: Mfn, access: Access) -> Result<(), GrantStatus> {
+    fn remove(&self, place: Place, frame: Mfn, access: Access) -> Result<(), Refusal> {
         let domain = self.0.domain();
         with_space(domain, &mut Budget::new(0), |space| {
-            let slot = self.slot(space, place).ok_or(GrantStatus::GeneralError)?;
-            let now = space.read(slot).ok_or(GrantStatus::GeneralError)?;
+            let slot = self.slot(space, place).ok_or(Refusal::NoEntry)?;
+            let now = space.read(slot).ok_or(Refusal::NoEntry)?;
             let is_writable = now.flags().contains(PteFlags::RW);
             if !now.is_present() || now.frame() != frame || is_writable != (access == Access::Write)
             {
-                return Err(GrantStatus::GeneralError);
+                return Err(Refusal::Elsewhere(frame));
             }
             space
                 .update(slot, Pte::EMPTY, domain.id, Bits::AsGiven)
-                .map_err(|_| GrantStatus::GeneralError)
+                .map_err(Refusal::from)
         })
     }
 }
@@ -108,7 +109,7 @@ fn address((frame, offset): (Mfn, usize)) -> MachAddr {
 }
 
 impl Machine for Nobody {
-    fn hold(&self, owner: DomId, frame: Mfn, access: Access) -> Result<(), GrantStatus> {
+    fn hold(&self, owner: DomId, frame: Mfn, access: Access) -> Result<(), Refusal> {
         hold(owner, frame, access)
     }
 
@@ -116,12 +117,12 @@ impl Machine for Nobody {
         mm::let_go(frame, hold_for(access));
     }
 
-    fn install(&self, _: Place, _: DomId, _: Mfn, _: MapFlags) -> Result<(), GrantStatus> {
-        Err(GrantStatus::GeneralError)
+    fn install(&self, _: Place, _: DomId, _: Mfn, _: MapFlags) -> Result<(), Refusal> {
+        Err(Refusal::NoEntry)
     }
 
-    fn remove(&self, _: Place, _: Mfn, _: Access) -> Result<(), GrantStatus> {
-        Err(GrantStatus::GeneralError)
+    fn remove(&self, _: Place, _: Mfn, _: Access) -> Result<(), Refusal> {
+        Err(Refusal::NoEntry)
     }
 }
 

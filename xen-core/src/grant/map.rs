@@ -23,6 +23,7 @@ use guest_abi::ids::{DomId, GrantHandle, GrantRef};
 
 use super::entry::Access;
 use super::map_track::{MapTrack, Mapping};
+use super::refusal::Refusal;
 use super::table::Table;
 use crate::sync::SpinLock;
 
@@ -94,7 +95,7 @@ pub trait Machine {
     ///
     /// # Errors
     /// When it is not the owner's, or serves as something that must not be written.
-    fn hold(&self, owner: DomId, frame: Mfn, access: Access) -> Result<(), GrantStatus>;
+    fn hold(&self, owner: DomId, frame: Mfn, access: Access) -> Result<(), Refusal>;
 
     /// Drops what [`hold`](Self::hold) took.
     fn let_go(&self, frame: Mfn, access: Access);
@@ -109,13 +110,13 @@ pub trait Machine {
         granter: DomId,
         frame: Mfn,
         flags: MapFlags,
-    ) -> Result<(), GrantStatus>;
+    ) -> Result<(), Refusal>;
 
     /// Clears the page-table entry, if it still maps `frame` for `access`.
     ///
     /// # Errors
     /// When it does not.
-    fn remove(&self, place: Place, frame: Mfn, access: Access) -> Result<(), GrantStatus>;
+    fn remove(&self, place: Place, frame: Mfn, access: Access) -> Result<(), Refusal>;
 }
 
 /// A request to map, decoded.
@@ -157,9 +158,9 @@ pub fn map<P: Party>(
     granter: &P,
     request: &Request,
     machine: &impl Machine,
-) -> Result<(GrantHandle, Mfn), GrantStatus> {
+) -> Result<(GrantHandle, Mfn), Refusal> {
     if !request.is_for_cpu() && !request.is_for_devices() {
-        return Err(GrantStatus::BadGntref);
+        return Err(GrantStatus::BadGntref.into());
     }
     let handle = mapper.grants().track.lock().reserve()?;
     match map_reserved(mapper, granter, request, machine) {
@@ -180,7 +181,7 @@ fn map_reserved<P: Party>(
     granter: &P,
     request: &Request,
     machine: &impl Machine,
-) -> Result<Mapping<P>, GrantStatus> {
+) -> Result<Mapping<P>, Refusal> {
     let access = request.access();
     let frame = begin_use(granter, request.reference, mapper.id(), access, machine)?;
     if request.is_for_cpu()
@@ -210,7 +211,7 @@ pub(super) fn begin_use<P: Party>(
     user: DomId,
     access: Access,
     machine: &impl Machine,
-) -> Result<Mfn, GrantStatus> {
+) -> Result<Mfn, Refusal> {
     let frame = granter
         .grants()
         .table
@@ -261,7 +262,7 @@ pub fn unmap<P: Party>(
     handle: GrantHandle,
     parts: Parts,
     machine: &impl Machine,
-) -> Result<Unmapped<P>, GrantStatus> {
+) -> Result<Unmapped<P>, Refusal> {
     let mut mapping = mapper.grants().track.lock().take(handle)?;
     match remove_parts(&mut mapping, parts, machine) {
         Ok(()) => Ok(Unmapped { handle, mapping }),
@@ -276,12 +277,12 @@ fn remove_parts<P>(
     mapping: &mut Mapping<P>,
     parts: Parts,
     machine: &impl Machine,
-) -> Result<(), GrantStatus> {
+) -> Result<(), Refusal> {
     if let Some(bus_address) = parts.device
         && mapping.device
         && bus_address >> guest_abi::PAGE_SHIFT != mapping.frame.get()
     {
-        return Err(GrantStatus::BadDevAddr);
+        return Err(GrantStatus::BadDevAddr.into());
     }
     if let Some(address) = parts.host
         && mapping.host

@@ -15,6 +15,7 @@ pub mod entry;
 pub(crate) mod machine;
 pub mod map;
 pub mod map_track;
+pub mod refusal;
 pub mod table;
 
 #[cfg(test)]

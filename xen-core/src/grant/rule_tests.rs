@@ -7,6 +7,7 @@ use guest_abi::ids::DomIdArg;
 
 use super::copy::copy;
 use super::map::{Parts, map, unmap};
+use super::refusal::Refusal;
 use super::sim::{Memory, copy_request, domains, request};
 
 #[test]
@@ -90,7 +91,7 @@ fn a_copy_keeps_within_its_frames_and_its_rights() {
     let (memory, domains) = (Memory::default(), domains(1));
     domains[0].grant(1, 1, 2, GrantEntryFlags::READONLY);
     let find = |arg: DomIdArg| domains.get(usize::from(arg.get())).cloned();
-    let try_copy = |op: &GrantCopy| copy(&domains[1], op, find, &memory);
+    let try_copy = |op: &GrantCopy| copy(&domains[1], op, find, &memory).map_err(Refusal::status);
     let mut op = copy_request(0, 1, 8);
     op.len = 4096;
     assert_eq!(try_copy(&op), Ok(()));

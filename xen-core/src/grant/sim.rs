@@ -11,6 +11,7 @@ use guest_abi::ids::{DomId, DomIdArg, GrantRef};
 use super::copy::CopyMachine;
 use super::entry::{Access, EntryWord};
 use super::map::{Grants, Machine, Party, Place, Request};
+use super::refusal::Refusal;
 use crate::arch::shared_page::SharedPage;
 
 /// Frames 0..8 belong to domain 0, 8..16 to domain 1; the odd ones must not be written.
@@ -95,11 +96,11 @@ fn slot(place: Place) -> u64 {
 }
 
 impl Machine for Memory {
-    fn hold(&self, owner: DomId, frame: Mfn, access: Access) -> Result<(), GrantStatus> {
+    fn hold(&self, owner: DomId, frame: Mfn, access: Access) -> Result<(), Refusal> {
         let frame = frame.get();
         let is_owners = frame < FRAMES && frame / 8 == u64::from(owner.get());
         if !is_owners || (access == Access::Write && frame % 2 == 1) {
-            return Err(GrantStatus::GeneralError);
+            return Err(GrantStatus::GeneralError.into());
         }
         let mut holds = self.holds.lock().unwrap();
         let count = holds.entry(frame).or_default();
@@ -121,16 +122,10 @@ impl Machine for Memory {
             .expect("as above");
     }
 
-    fn install(
-        &self,
-        place: Place,
-        _: DomId,
-        frame: Mfn,
-        flags: MapFlags,
-    ) -> Result<(), GrantStatus> {
+    fn install(&self, place: Place, _: DomId, frame: Mfn, flags: MapFlags) -> Result<(), Refusal> {
         let mut entries = self.entries.lock().unwrap();
         if slot(place) == 0 || entries.contains_key(&slot(place)) {
-            return Err(GrantStatus::GeneralError);
+            return Err(GrantStatus::GeneralError.into());
         }
         entries.insert(
             slot(place),
@@ -139,11 +134,11 @@ impl Machine for Memory {
         Ok(())
     }
 
-    fn remove(&self, place: Place, frame: Mfn, access: Access) -> Result<(), GrantStatus> {
+    fn remove(&self, place: Place, frame: Mfn, access: Access) -> Result<(), Refusal> {
         let mut entries = self.entries.lock().unwrap();
         let expected = (frame.get(), access == Access::Write);
         if entries.get(&slot(place)) != Some(&expected) {
-            return Err(GrantStatus::GeneralError);
+            return Err(GrantStatus::GeneralError.into());
         }
         entries.remove(&slot(place));
         Ok(())

@@ -14,6 +14,7 @@ use guest_abi::ids::{DomId, GrantRef};
 
 use super::active::{Active, Ask};
 use super::entry::{self, Access};
+use super::refusal::Refusal;
 use crate::arch::shared_page::SharedPage;
 
 /// One frame of the table and the record of its entries.
@@ -97,7 +98,7 @@ impl Table {
         reference: GrantRef,
         mapper: DomId,
         access: Access,
-    ) -> Result<Mfn, GrantStatus> {
+    ) -> Result<Mfn, Refusal> {
         let (page, index) = self.locate(reference).ok_or(GrantStatus::BadGntref)?;
         let active = page.active.get_mut(index).ok_or(GrantStatus::BadGntref)?;
         let word = page.page.atomic_u32(index * ENTRY);

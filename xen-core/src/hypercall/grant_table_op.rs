@@ -2,6 +2,8 @@
 //!
 //! A long array is worked on in pieces: between two, the arguments point at what is left.
 
+use core::fmt;
+
 use guest_abi::errno::Errno;
 use guest_abi::frame::MachAddr;
 use guest_abi::grant_table::{
@@ -17,6 +19,8 @@ use crate::domain::DomainRef;
 use crate::grant::copy::copy;
 use crate::grant::machine::Caller;
 use crate::grant::map::{Parts, Place, Request, Unmapped, map, unmap};
+use crate::grant::refusal::Refusal;
+use crate::mm::access::note_refusal;
 
 /// Requests that one call handles before it pauses.
 const BATCH: u32 = 64;
@@ -85,6 +89,13 @@ fn status_of(result: Result<(), GrantStatus>) -> i16 {
     result.err().unwrap_or(GrantStatus::Okay).number()
 }
 
+/// The status for the caller, with the reason in the log.
+#[cold]
+fn refused(call: &Call<'_>, what: fmt::Arguments<'_>, refusal: Refusal) -> i16 {
+    note_refusal(call.domain(), what, refusal);
+    refusal.status().number()
+}
+
 /// A domain named as the other side of a grant.
 fn party(call: &Call<'_>, domid: DomIdArg) -> Result<DomainRef, GrantStatus> {
     let domain = call.lookup(domid).map_err(|_| GrantStatus::BadDomain)?;
@@ -102,11 +113,14 @@ fn map_grant_ref(call: &Call<'_>, op: &mut MapGrantRef) {
             op.dev_bus_addr = address;
             op.status = GrantStatus::Okay.number();
         }
-        Err(status) => op.status = status.number(),
+        Err(refusal) => {
+            let what = format_args!("mapping of grant {} of d{}", op.reference, op.dom.get());
+            op.status = refused(call, what, refusal);
+        }
     }
 }
 
-fn try_map(call: &Call<'_>, op: &MapGrantRef) -> Result<(GrantHandle, MachAddr), GrantStatus> {
+fn try_map(call: &Call<'_>, op: &MapGrantRef) -> Result<(GrantHandle, MachAddr), Refusal> {
     let flags = MapFlags::from_bits_retain(op.flags);
     let request = Request {
         reference: op.reference,
@@ -157,7 +171,7 @@ fn unmap_batch(
                 let _ = removed.push(unmapped);
                 GrantStatus::Okay.number()
             }
-            Err(status) => status.number(),
+            Err(refusal) => refused(call, format_args!("unmapping of {}", op.handle), refusal),
         };
         at.copy_out(&op)
     });
@@ -175,7 +189,7 @@ fn unmap_one(
     call: &Call<'_>,
     machine: &Caller<'_>,
     op: &UnmapGrantRef,
-) -> Result<Unmapped<DomainRef>, GrantStatus> {
+) -> Result<Unmapped<DomainRef>, Refusal> {
     let device = op.dev_bus_addr.get();
     unmap(
         call.vcpu.domain_ref(),
@@ -190,7 +204,20 @@ fn unmap_one(
 
 fn grant_copy(call: &Call<'_>, op: &mut GrantCopy) {
     let find = |domid| party(call, domid).ok();
-    op.status = status_of(copy(call.vcpu.domain_ref(), op, find, &Caller(call.vcpu)));
+    op.status = match copy(call.vcpu.domain_ref(), op, find, &Caller(call.vcpu)) {
+        Ok(()) => GrantStatus::Okay.number(),
+        Err(refusal) => {
+            let (from, to) = (&op.source, &op.dest);
+            let what = format_args!(
+                "copy of {:#x} (d{}) to {:#x} (d{})",
+                from.what,
+                from.domid.get(),
+                to.what,
+                to.domid.get()
+            );
+            refused(call, what, refusal)
+        }
+    };
 }
 
 /// An operation that takes exactly one structure.

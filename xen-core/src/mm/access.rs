@@ -39,9 +39,9 @@ pub fn with_space<R>(
 }
 
 /// Notes why something was refused, in the log that `xl dmesg` shows; rarely, if there is much.
-pub fn note_refusal(domain: &Domain, what: fmt::Arguments<'_>, refusal: Refusal) {
+pub fn note_refusal(domain: &Domain, what: fmt::Arguments<'_>, reason: impl fmt::Display) {
     if domain.memory.may_log() {
-        log::warn!("d{}: {what} refused: {refusal}", domain.id);
+        log::warn!("d{}: {what} refused: {reason}", domain.id);
     }
 }
 
