@@ -10,8 +10,10 @@ extern crate alloc;
 use alloc::rc::Rc;
 
 use dom0::{
+    devices::Devices,
     drivers::{pci::Bus, virtio_console},
     executor::Runtime,
+    host::BackendHost,
     hypervisor::Xen,
     logging,
     machine::Machine,
@@ -43,7 +45,12 @@ pub(crate) fn main(start: &'static StartOfDay) -> ! {
 fn start_services() -> Result<(Runtime, Serial, Xl), Errno> {
     let runtime = Runtime::new(Machine::new()?);
     let serial = Serial::open(&runtime)?;
-    let toolstack = Toolstack::new(Rc::new(Xen), &runtime);
+    let toolstack = Toolstack::new(
+        Rc::new(Xen),
+        &runtime,
+        BackendHost::new(&runtime),
+        Rc::new(Devices::default()),
+    );
     toolstack.start()?;
     let xl = Xl::new(toolstack);
     if let Err(errno) = start_management(&runtime, &xl) {

@@ -11,8 +11,10 @@ extern crate alloc;
 pub mod arch;
 pub mod builder;
 pub mod config;
+pub mod devices;
 pub mod drivers;
 pub mod executor;
+pub mod host;
 pub mod hypervisor;
 pub mod io;
 #[cfg(target_os = "none")]

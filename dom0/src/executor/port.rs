@@ -7,7 +7,7 @@
 use alloc::collections::BTreeMap;
 use core::{
     fmt,
-    task::{Poll, Waker},
+    task::{Context, Poll, Waker},
 };
 
 use guest_abi::Port;
@@ -71,18 +71,23 @@ impl EventPort {
 
     /// Waits for the next event; returns at once for one not yet taken.
     pub async fn wait(&self) {
-        core::future::poll_fn(|cx| {
-            let mut ports = self.runtime.inner.ports.borrow_mut();
-            let Some(listener) = ports.table.get_mut(&self.port) else {
-                return Poll::Pending;
-            };
-            if core::mem::take(&mut listener.fired) {
-                return Poll::Ready(());
-            }
-            listener.waker = Some(cx.waker().clone());
-            Poll::Pending
-        })
-        .await;
+        core::future::poll_fn(|cx| self.poll_event(cx)).await;
+    }
+
+    /// Ready once an event has come that was not yet taken.
+    pub fn poll_event(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut ports = self.runtime.inner.ports.borrow_mut();
+        let Some(listener) = ports.table.get_mut(&self.port) else {
+            return Poll::Pending;
+        };
+        if core::mem::take(&mut listener.fired) {
+            return Poll::Ready(());
+        }
+        match &mut listener.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
     }
 }
 

@@ -231,7 +231,7 @@ impl Toolstack {
         let console_port = self
             .bind(domain, rings.console_port)
             .inspect_err(|_| self.hypervisor.close(store_port))?;
-        let introduced = self.store.borrow_mut().introduce(
+        let introduced = self.store().borrow_mut().introduce(
             domain,
             rings.store_frame.get(),
             rings.store_port.get(),
@@ -259,7 +259,7 @@ impl Toolstack {
             store_port,
             services: RefCell::default(),
         });
-        let written = nodes::create(&mut self.store.borrow_mut(), &guest, rings);
+        let written = nodes::create(&mut self.store().borrow_mut(), &guest, rings);
         if let Err(error) = written {
             self.disconnect(&guest);
             return Err(CreateError::Store(error));

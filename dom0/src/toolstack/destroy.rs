@@ -55,7 +55,7 @@ impl Toolstack {
         }
         self.hypervisor.close(guest.store_port);
         self.hypervisor.close(guest.console_port);
-        let mut store = self.store.borrow_mut();
+        let mut store = self.store().borrow_mut();
         nodes::remove(&mut store, guest);
         if let Err(error) = store.release(guest.domain) {
             log::warn!(

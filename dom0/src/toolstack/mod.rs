@@ -30,10 +30,12 @@ use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::fmt;
 
+use backends::host::Host;
 use backends::xenstore::Store;
 use guest_abi::DomId;
 use guest_abi::version::DomainHandle;
 
+use crate::devices::Devices;
 use crate::executor::Runtime;
 use crate::hypervisor::Hypervisor;
 
@@ -44,7 +46,8 @@ pub const DOM0_NAME: &str = "Domain-0";
 pub struct Toolstack {
     hypervisor: Rc<dyn Hypervisor>,
     runtime: Runtime,
-    store: RefCell<Store>,
+    host: Rc<dyn Host>,
+    devices: Rc<Devices>,
     guests: RefCell<BTreeMap<DomId, Rc<Guest>>>,
     /// Names of domains on their way.
     reserved: RefCell<BTreeSet<String>>,
@@ -63,17 +66,22 @@ impl fmt::Debug for Toolstack {
 }
 
 impl Toolstack {
-    /// A toolstack with an empty store but for what belongs to the host itself.
+    /// A toolstack that has nothing in the host's store yet but what belongs to the host itself.
     #[must_use]
-    pub fn new(hypervisor: Rc<dyn Hypervisor>, runtime: &Runtime) -> Rc<Self> {
-        let mut store = Store::default();
-        if let Err(error) = nodes::host(&mut store) {
+    pub fn new(
+        hypervisor: Rc<dyn Hypervisor>,
+        runtime: &Runtime,
+        host: Rc<dyn Host>,
+        devices: Rc<Devices>,
+    ) -> Rc<Self> {
+        if let Err(error) = nodes::host(&mut host.store().borrow_mut()) {
             log::error!("the host's own xenstore nodes: {error}");
         }
         Rc::new(Self {
             hypervisor,
             runtime: runtime.clone(),
-            store: RefCell::new(store),
+            host,
+            devices,
             guests: RefCell::default(),
             reserved: RefCell::default(),
             images: RefCell::default(),
@@ -94,9 +102,25 @@ impl Toolstack {
         &self.runtime
     }
 
+    /// What backends ask for their grants, channels and time.
+    #[must_use]
+    pub fn host(&self) -> &Rc<dyn Host> {
+        &self.host
+    }
+
+    /// The host's physical disks and network cards.
+    #[must_use]
+    pub fn devices(&self) -> &Rc<Devices> {
+        &self.devices
+    }
+
+    fn store(&self) -> &RefCell<Store> {
+        self.host.store()
+    }
+
     /// Works on the store.
     pub fn with_store<T>(&self, work: impl FnOnce(&mut Store) -> T) -> T {
-        work(&mut self.store.borrow_mut())
+        work(&mut self.store().borrow_mut())
     }
 
     /// A domain this toolstack made.

@@ -68,7 +68,7 @@ impl Toolstack {
             let outcome = {
                 let mut ring = guest.store_ring.borrow_mut();
                 let Some(ring) = ring.as_mut() else { return };
-                let mut store = self.store.borrow_mut();
+                let mut store = self.store().borrow_mut();
                 ring.run(&mut store, BUDGET)
                     .and_then(|notify| Ok((notify, ring.wants_to_run(&store)?)))
             };
@@ -88,7 +88,7 @@ impl Toolstack {
                         "domain {}: xenstore connection closed: it {error}",
                         guest.domain
                     );
-                    self.store.borrow_mut().remove_client(client);
+                    self.store().borrow_mut().remove_client(client);
                     guest.store_ring.borrow_mut().take();
                     return;
                 }
@@ -103,7 +103,7 @@ impl Toolstack {
             if core::mem::replace(&mut waiting, true) {
                 return Poll::Ready(());
             }
-            self.store
+            self.store()
                 .borrow_mut()
                 .wake_on_event(client, context.waker());
             Poll::Pending

@@ -80,7 +80,7 @@ impl Toolstack {
     async fn ended(self: &Rc<Self>, guest: &Rc<Guest>, reason: ShutdownReason) {
         // Its last words may still be in the ring.
         while self.run_console(guest) {}
-        self.store.borrow_mut().announce(Special::ReleaseDomain);
+        self.store().borrow_mut().announce(Special::ReleaseDomain);
         let action = match reason {
             ShutdownReason::Poweroff => guest.config.on_poweroff,
             ShutdownReason::Reboot | ShutdownReason::SoftReset => guest.config.on_reboot,
@@ -107,7 +107,7 @@ impl Toolstack {
             }
             Action::RenameRestart => {
                 *guest.name.borrow_mut() = format!("{name}-{}", guest.domain);
-                nodes::rename(&mut self.store.borrow_mut(), guest);
+                nodes::rename(&mut self.store().borrow_mut(), guest);
                 self.start_again(guest).await;
             }
         }

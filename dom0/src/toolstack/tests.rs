@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::rc::Rc;
 
+use backends::host::fake::FakeHost;
 use guest_abi::io::console::ConsoleRing;
 use guest_abi::io::xs_wire::{MessageHeader, MessageType, XenstoreRing};
 use guest_abi::sched::ShutdownReason;
@@ -33,7 +34,12 @@ impl Bench {
         let hypervisor = FakeHypervisor::new(64);
         let platform = FakePlatform::default();
         let runtime = Runtime::new(platform.clone());
-        let toolstack = Toolstack::new(Rc::new(hypervisor.clone()), &runtime);
+        let toolstack = Toolstack::new(
+            Rc::new(hypervisor.clone()),
+            &runtime,
+            FakeHost::new(),
+            Rc::default(),
+        );
         toolstack.start().unwrap();
         Self {
             hypervisor,

@@ -184,6 +184,8 @@ fn address_of(page: usize) -> u64 {
 enum Kind {
     Frames,
     Grants(Vec<GrantHandle>),
+    /// Our own, which come free when the mapping goes.
+    Own(#[expect(dead_code, reason = "held, not looked at")] Vec<memory::Page>),
 }
 
 /// Frames mapped into the window, until dropped.
@@ -257,6 +259,19 @@ impl Mapping {
         }
         drop(window);
         Ok(Self::new(start, frames.len(), Kind::Frames))
+    }
+
+    /// Maps pages of our own side by side, and keeps them.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM` if the window is full.
+    pub fn pages(pages: Vec<memory::Page>) -> Result<Self, Errno> {
+        let frames: Vec<_> = pages.iter().map(memory::Page::frame).collect();
+        let mapped = Self::frames(DomIdArg::SELF, &frames, Access::ReadWrite);
+        let mut mapping = mapped.map_err(|error| error.errno)?;
+        mapping.kind = Kind::Own(pages);
+        Ok(mapping)
     }
 
     /// Maps pages that `owner` has granted to this domain, side by side.
@@ -335,7 +350,7 @@ impl Deref for Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         match &self.kind {
-            Kind::Frames => {
+            Kind::Frames | Kind::Own(_) => {
                 let empty = (0..self.count).map(|_| Pte::EMPTY);
                 // Clearing entries of our own tables cannot fail.
                 let _ = WINDOW.lock().write(self.start, empty, DomIdArg::SELF);

@@ -1,0 +1,217 @@
+//! The backends' host, for real: grants, event channels, memory and time by way of the hypervisor.
+//!
+//! Granted pages appear in the window of `frontends`, where the drivers find the frames behind
+//! them; pages of dom0's own do so only if they would not lie side by side otherwise.
+
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use core::cell::RefCell;
+use core::fmt;
+use core::ops::Deref;
+use core::sync::atomic::Ordering;
+use core::task::{Context, Poll};
+
+use backends::host::{
+    Access, Channel, Copy, CopyEnd, GrantRefused, Host, IoMemory, LocalFuture, SharedPage,
+};
+use backends::xenstore::Store;
+use frontends::arch::bytes::SharedBytes;
+use frontends::arch::hypercall;
+use frontends::window::{self, Mapping};
+use frontends::{events, memory, memory::Page};
+use guest_abi::grant_table::{self, CopyFlags, GrantCopy, GrantStatus, GrantTableOp};
+use guest_abi::ids::{DomIdArg, GrantRef};
+use guest_abi::{DomId, Errno, Mfn, Pfn, Port};
+use heapless::Vec as ArrayVec;
+
+use crate::executor::{EventPort, Instant, Runtime};
+
+/// Copies in one hypercall.
+const COPY_BATCH: usize = 32;
+
+/// dom0, as backends see it.
+pub struct BackendHost {
+    runtime: Runtime,
+    store: RefCell<Store>,
+}
+
+impl fmt::Debug for BackendHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BackendHost")
+    }
+}
+
+impl BackendHost {
+    /// A host with an empty store.
+    #[must_use]
+    pub fn new(runtime: &Runtime) -> Rc<Self> {
+        Rc::new(Self {
+            runtime: runtime.clone(),
+            store: RefCell::default(),
+        })
+    }
+}
+
+impl Host for BackendHost {
+    fn map_grants(
+        &self,
+        owner: DomId,
+        references: &[GrantRef],
+        access: Access,
+    ) -> Result<Rc<dyn IoMemory>, GrantRefused> {
+        let access = match access {
+            Access::ReadOnly => window::Access::ReadOnly,
+            Access::ReadWrite => window::Access::ReadWrite,
+        };
+        match Mapping::grants(owner, references, access) {
+            Ok(mapping) => Ok(Rc::new(Held(mapping))),
+            Err((index, status)) => Err(GrantRefused { index, status }),
+        }
+    }
+
+    fn copy_grants(&self, copies: &mut [Copy<'_>]) {
+        for batch in copies.chunks_mut(COPY_BATCH) {
+            let mut ops: ArrayVec<GrantCopy, COPY_BATCH> = batch.iter().map(copy_op).collect();
+            // When the call is refused as a whole, each copy keeps the failure it was filled with.
+            let _ = hypercall::grant_table_op(GrantTableOp::Copy, &mut ops);
+            for (copy, op) in batch.iter_mut().zip(&ops) {
+                let status = GrantStatus::from_number(op.status);
+                copy.status = status.unwrap_or(GrantStatus::GeneralError);
+            }
+        }
+    }
+
+    fn pages(&self, count: usize) -> Result<Rc<dyn IoMemory>, Errno> {
+        if count == 1 {
+            return Ok(Rc::new(Held(Page::zeroed()?)));
+        }
+        let pages = (0..count).map(|_| Page::zeroed());
+        let mapping = Mapping::pages(pages.collect::<Result<Vec<_>, _>>()?)?;
+        Ok(Rc::new(Held(mapping)))
+    }
+
+    fn bind(&self, owner: DomId, remote: Port) -> Result<Rc<dyn Channel>, Errno> {
+        let port = events::bind_interdomain(owner, remote)?;
+        Ok(Rc::new(BoundPort(self.runtime.listen(port))))
+    }
+
+    fn store(&self) -> &RefCell<Store> {
+        &self.store
+    }
+
+    fn now(&self) -> u64 {
+        self.runtime.now().as_nanos()
+    }
+
+    fn sleep_until(&self, deadline: u64) -> LocalFuture<()> {
+        Box::pin(self.runtime.sleep_until(Instant::from_nanos(deadline)))
+    }
+}
+
+/// The hypervisor's form of a copy.
+fn copy_op(copy: &Copy<'_>) -> GrantCopy {
+    let end = |end: &CopyEnd<'_>| match *end {
+        CopyEnd::Grant {
+            domain,
+            reference,
+            offset,
+        } => grant_table::CopyEnd::granted(domain.into(), reference, offset),
+        CopyEnd::Own { memory, offset } => own_end(memory.address() + offset as u64),
+    };
+    let mut flags = CopyFlags::empty();
+    let is_grant = |end: &CopyEnd<'_>| matches!(end, CopyEnd::Grant { .. });
+    flags.set(CopyFlags::SOURCE_GREF, is_grant(&copy.source));
+    flags.set(CopyFlags::DEST_GREF, is_grant(&copy.dest));
+    GrantCopy {
+        source: end(&copy.source),
+        dest: end(&copy.dest),
+        len: copy.len,
+        flags: flags.bits(),
+        status: GrantStatus::GeneralError.number(),
+        ..GrantCopy::default()
+    }
+}
+
+/// A place in a page of dom0's. A paravirtualised guest names its pages by machine frame.
+fn own_end(address: u64) -> grant_table::CopyEnd {
+    // No page of ours: the hypervisor refuses the copy.
+    let place = memory::machine_address(address);
+    let (frame, offset) = place.map_or((Mfn::INVALID, 0), |place| {
+        (
+            place.frame(),
+            u16::try_from(place.page_offset()).unwrap_or(0),
+        )
+    });
+    grant_table::CopyEnd::frame(DomIdArg::SELF, Pfn::new(frame.get()), offset)
+}
+
+/// Shared memory together with what keeps it there.
+struct Held<M>(M);
+
+impl<M: Deref<Target = SharedBytes>> Held<M> {
+    fn fits(&self, offset: usize, len: usize) -> bool {
+        let end = offset.checked_add(len);
+        end.is_some_and(|end| end <= SharedBytes::len(&self.0))
+    }
+}
+
+impl<M: Deref<Target = SharedBytes>> SharedPage for Held<M> {
+    fn load_u32(&self, offset: usize) -> u32 {
+        if !self.fits(offset, 4) {
+            return 0;
+        }
+        self.0.u32(offset).load(Ordering::Acquire)
+    }
+
+    fn store_u32(&self, offset: usize, value: u32) {
+        if self.fits(offset, 4) {
+            self.0.u32(offset).store(value, Ordering::Release);
+        }
+    }
+
+    fn copy_from(&self, offset: usize, into: &mut [u8]) {
+        if self.fits(offset, into.len()) {
+            self.0.read(offset, into);
+        } else {
+            into.fill(0);
+        }
+    }
+
+    fn copy_to(&self, offset: usize, from: &[u8]) {
+        if self.fits(offset, from.len()) {
+            self.0.write(offset, from);
+        }
+    }
+}
+
+impl<M: Deref<Target = SharedBytes>> IoMemory for Held<M> {
+    fn len(&self) -> usize {
+        SharedBytes::len(&self.0)
+    }
+
+    fn address(&self) -> u64 {
+        SharedBytes::address(&self.0)
+    }
+}
+
+/// Our end of an event channel.
+struct BoundPort(EventPort);
+
+impl Channel for BoundPort {
+    fn notify(&self) {
+        // Refused only when the other end is gone, and then there is nobody to tell.
+        let _ = events::send(self.0.port());
+    }
+
+    fn poll_event(&self, context: &mut Context<'_>) -> Poll<()> {
+        self.0.poll_event(context)
+    }
+}
+
+impl Drop for BoundPort {
+    fn drop(&mut self) {
+        // A port of ours, closed once: it cannot be refused.
+        let _ = events::close(self.0.port());
+    }
+}
