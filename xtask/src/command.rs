@@ -1,5 +1,6 @@
 //! Running other programs, with one-line errors.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -48,6 +49,16 @@ pub fn run(command: &mut Command) -> Result<()> {
 pub fn exists(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
+}
+
+/// Where a program of the system's administrator lies: its folder may not be in the user's path.
+#[must_use]
+pub fn find_admin(program: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
+        .map(|folder| folder.join(program))
+        .find(|file| file.is_file())
 }
 
 /// The program and its first arguments, for people.

@@ -6,6 +6,7 @@ pub mod client;
 pub mod command;
 pub mod demo;
 pub mod down;
+pub mod guest_image;
 pub mod image;
 pub mod keep;
 pub mod machine;

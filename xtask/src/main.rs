@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+use xtask::guest_image::{self, DEFAULT_SIZE, Wish};
 use xtask::machine::{Card, Disk, Options};
 use xtask::paths::Paths;
 use xtask::{build, demo, down, keep, run, setup, test, up, xl};
@@ -60,6 +61,18 @@ enum Verb {
         rust_guests: bool,
         #[command(flatten)]
         host: HostArgs,
+    },
+    /// Makes a Debian for domains: an ext4 root image, its kernel and ramdisk.
+    Image {
+        /// Copies the root image there; without this, it lies in the build folder only.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
+        /// The size of its file system.
+        #[arg(long, default_value = DEFAULT_SIZE)]
+        size: String,
+        /// With cloud-init in it, and a `cidata` seed disk beside it.
+        #[arg(long)]
+        seed: bool,
     },
     /// Runs all tests, or those whose name contains FILTER.
     Test {
@@ -138,6 +151,9 @@ fn perform(verb: Verb) -> Result<u8> {
         Verb::Xl { host, args } => return xl::xl(&paths, &host, args),
         Verb::Down { name } => down::down(&paths, &name)?,
         Verb::Demo { rust_guests, host } => demo::demo(&paths, &host.try_into()?, rust_guests)?,
+        Verb::Image { out, size, seed } => {
+            guest_image::image(&paths, out.as_deref(), &Wish { size, seed })?;
+        }
         Verb::Test { filter } => test::test(&paths, filter.as_deref())?,
         Verb::Keep(host) => keep::keep(&paths, &host.try_into()?)?,
     }

@@ -79,6 +79,12 @@ impl Paths {
             .join(format!("vmlinuz-{flavour}"))
     }
 
+    /// PV-GRUB, a kernel that boots the kernel on a domain's own disk; it may not be there.
+    #[must_use]
+    pub fn pv_grub(&self) -> PathBuf {
+        self.build().join("kernels").join("pv-grub")
+    }
+
     /// The busybox ramdisk; it may not be there.
     #[must_use]
     pub fn ramdisk(&self) -> PathBuf {

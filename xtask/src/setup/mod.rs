@@ -7,6 +7,7 @@ pub mod busybox;
 pub mod cpio;
 pub mod kernels;
 pub mod packages;
+pub mod pv_grub;
 pub mod target;
 
 use std::fs;
@@ -33,6 +34,7 @@ pub fn setup(paths: &Paths, kernel: Option<&Path>) -> Result<()> {
         None => note(kernels::ensure(paths)),
     }
     note(busybox::ensure(paths));
+    note(pv_grub::ensure(paths));
     match problems.as_slice() {
         [] => {
             eprintln!("everything is there, in {}", paths.build().display());

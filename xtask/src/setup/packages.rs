@@ -43,12 +43,40 @@ impl Package {
         purpose: "a test reads the core's instructions",
         found: || command::exists("objdump"),
     };
+    /// Debian's own way to make a tree of its packages.
+    pub const MMDEBSTRAP: Self = Self {
+        name: "mmdebstrap",
+        purpose: "makes the guest image",
+        found: || command::exists("mmdebstrap"),
+    };
+    /// The tools of ext4.
+    pub const EXT4: Self = Self {
+        name: "e2fsprogs",
+        purpose: "writes and checks the guest image's file system",
+        found: || command::find_admin("mke2fs").is_some(),
+    };
+    /// OpenSSH's client.
+    pub const SSH: Self = Self {
+        name: "openssh-client",
+        purpose: "logs in to the guest image",
+        found: || command::exists("ssh") && command::exists("ssh-keygen"),
+    };
+    /// The tools of FAT.
+    pub const MTOOLS: Self = Self {
+        name: "mtools",
+        purpose: "writes the guest image's seed disk",
+        found: || command::exists("mformat") && command::exists("mcopy"),
+    };
     /// All of them.
     pub const ALL: &[Self] = &[
         Self::QEMU,
         Self::HEADERS,
         Self::COMPILER,
         Self::DISASSEMBLER,
+        Self::MMDEBSTRAP,
+        Self::EXT4,
+        Self::SSH,
+        Self::MTOOLS,
     ];
 }
 
