@@ -4,8 +4,11 @@
 
 extern crate alloc;
 
+pub mod blkback;
 pub mod console;
 pub mod host;
 pub mod signal;
+#[cfg(any(test, feature = "fake"))]
+pub mod testing;
 pub mod xenbus;
 pub mod xenstore;

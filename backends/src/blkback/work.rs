@@ -1,0 +1,348 @@
+//! From requests in a ring to requests of the disk, and back.
+
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+
+use guest_abi::io::blkif::{BlkStatus, Segment};
+use guest_abi::io::ring::Overrun;
+
+use super::Blkback;
+use super::complaints::Complaints;
+use super::flight::{Ended, Flight};
+use super::order::{Barrier, Changes, Order};
+use super::plan::{Member, Members, Transfer};
+use super::queue::Queue;
+use super::ring::Slot;
+use super::statistics::Counters;
+use super::validate::{Asked, Bad, Direction, Limits, decode, tag};
+use crate::host::{Disk, DiskError, DiskFuture, DiskRequest};
+
+/// What the disk was asked for, and by whom.
+#[derive(Debug)]
+pub(super) struct Job {
+    kind: Kind,
+    members: Members,
+    /// What it makes durable, if it does.
+    covers: Changes,
+}
+
+/// A request that may be done.
+enum Prepared {
+    Transfer(Transfer),
+    Barrier(Barrier),
+    Flush(Member),
+    Discard(u64, Member),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Read,
+    Write,
+    Flush,
+    /// A flush that others wait for.
+    FlushBarrier,
+    /// A durable write that others wait for.
+    WriteBarrier,
+    Discard,
+}
+
+/// The requests of one connection.
+pub(super) struct Work<'a> {
+    disk: &'a Rc<dyn Disk>,
+    counters: &'a Counters,
+    limits: Limits,
+    flight: Flight<Job>,
+    order: Order,
+    complaints: Complaints,
+    /// The transfer that the next one may continue.
+    pending: Option<Transfer>,
+    /// Where segments of indirect requests are copied to.
+    segments: Vec<Segment>,
+    /// How many reads and writes are under way.
+    transfers: u32,
+    /// Something was given to the disk that it may not have begun.
+    unkicked: bool,
+}
+
+impl<'a> Work<'a> {
+    pub(super) fn new(blkback: &'a Blkback, complaints: Complaints, flight: Flight<Job>) -> Self {
+        Self {
+            disk: &blkback.disk,
+            counters: &blkback.counters,
+            limits: blkback.options.limits(&blkback.disk.geometry()),
+            flight,
+            order: Order::new(),
+            complaints,
+            pending: None,
+            segments: Vec::new(),
+            transfers: 0,
+            unkicked: false,
+        }
+    }
+
+    /// Whether everything taken is answered.
+    pub(super) fn is_idle(&self) -> bool {
+        self.flight.len() == 0 && self.order.may_take()
+    }
+
+    /// Whether another request could be taken now.
+    pub(super) fn may_take(&self) -> bool {
+        self.order.may_take() && !self.flight.is_full()
+    }
+
+    /// How many requests may gather in a ring before we want to know: while many transfers are
+    /// under way, the end of one of them will wake us anyhow.
+    pub(super) fn may_wait_for(&self) -> u32 {
+        if u32::try_from(self.flight.len()) == Ok(self.transfers) {
+            self.transfers / 4
+        } else {
+            0
+        }
+    }
+
+    /// Tells the disk about all that it was given.
+    pub(super) fn kick(&mut self) {
+        if core::mem::take(&mut self.unkicked) {
+            self.disk.kick();
+        }
+    }
+
+    /// Takes what waits in ring number `index`.
+    pub(super) fn take_from(&mut self, index: usize, queues: &mut [Queue]) -> Result<(), Overrun> {
+        let mut waiting = match queues.get(index) {
+            Some(queue) => queue.ring.waiting()?,
+            None => 0,
+        };
+        while waiting > 0
+            && self.may_take()
+            && let Some(queue) = queues.get_mut(index).filter(|queue| queue.has_room())
+        {
+            waiting -= 1;
+            let slot = queue.ring.take();
+            match self.prepare(&slot, index, queue) {
+                Ok(prepared) => self.dispatch(prepared, queues),
+                Err(bad) => {
+                    self.counters.errors.add(1);
+                    self.complaints.about(&bad);
+                    queue.answer(tag(&slot), bad.status());
+                }
+            }
+        }
+        self.submit_pending(queues);
+        Ok(())
+    }
+
+    /// Checks a request and finds its memory. Nothing has happened yet if it is refused.
+    fn prepare(&mut self, slot: &Slot, index: usize, queue: &mut Queue) -> Result<Prepared, Bad> {
+        let mut member = Member {
+            queue: index,
+            tag: tag(slot),
+            sectors: 0,
+            pages: 0,
+        };
+        let (direction, sector, segments) = match decode(slot, &self.limits)? {
+            Asked::Flush => return Ok(Prepared::Flush(member)),
+            Asked::FlushBarrier => return Ok(Prepared::Barrier(Barrier::Empty(member))),
+            Asked::Discard { sector, sectors } => {
+                member.sectors = sectors;
+                return Ok(Prepared::Discard(sector, member));
+            }
+            Asked::Direct {
+                direction,
+                sector,
+                count,
+                segments,
+            } => {
+                self.segments.clear();
+                self.segments.extend(segments.iter().take(count));
+                (direction, sector, &self.segments)
+            }
+            Asked::Indirect {
+                direction,
+                sector,
+                count,
+                page,
+            } => {
+                queue.grants.segments(page, count, &mut self.segments)?;
+                (direction, sector, &self.segments)
+            }
+        };
+        member.sectors = self.limits.check(direction, sector, segments)?;
+        member.pages = segments.len();
+        let write = direction != Direction::Read;
+        let pieces = queue.grants.pieces(segments, !write)?;
+        queue.begin(member.pages);
+        let transfer = Transfer::new(write, sector, pieces, member);
+        Ok(match direction {
+            Direction::Barrier => Prepared::Barrier(Barrier::Write(transfer)),
+            _ => Prepared::Transfer(transfer),
+        })
+    }
+
+    /// Passes a request on, or keeps it for what may follow it.
+    fn dispatch(&mut self, prepared: Prepared, queues: &mut [Queue]) {
+        match prepared {
+            Prepared::Transfer(next) => {
+                match &mut self.pending {
+                    Some(last) if last.continues_in(&next) => {
+                        self.counters.merged.add(1);
+                        return last.append(next);
+                    }
+                    _ => self.submit_pending(queues),
+                }
+                self.pending = Some(next);
+            }
+            Prepared::Flush(member) => {
+                let flush = self.disk.submit(DiskRequest::Flush);
+                self.start(Kind::Flush, flush, member.into(), queues);
+            }
+            Prepared::Discard(sector, member) => {
+                let sectors = member.sectors;
+                let discard = self.disk.submit(DiskRequest::Discard { sector, sectors });
+                self.start(Kind::Discard, discard, member.into(), queues);
+            }
+            Prepared::Barrier(barrier) => {
+                self.submit_pending(queues);
+                self.order.hold(barrier);
+            }
+        }
+    }
+
+    /// Gives the disk the transfer that was kept.
+    fn submit_pending(&mut self, queues: &mut [Queue]) {
+        if let Some(transfer) = self.pending.take() {
+            let kind = if transfer.write {
+                Kind::Write
+            } else {
+                Kind::Read
+            };
+            let (request, members) = transfer.into_request(false);
+            self.start(kind, self.disk.submit(request), members, queues);
+        }
+    }
+
+    /// Begins the barrier that waits, if nothing is under way any more.
+    pub(super) fn release_barrier(&mut self, queues: &mut [Queue]) {
+        if self.flight.len() > 0 {
+            return;
+        }
+        let (kind, future, members) = match self.order.release() {
+            None => return,
+            Some(Barrier::Empty(member)) => {
+                let flush = match self.order.needs_flush() {
+                    true => self.disk.submit(DiskRequest::Flush),
+                    false => Box::pin(async { Ok(()) }),
+                };
+                (Kind::FlushBarrier, flush, member.into())
+            }
+            Some(Barrier::Write(transfer)) => {
+                let (request, members) = transfer.into_request(true);
+                let write = match self.order.needs_flush() {
+                    true => flush_then(self.disk.clone(), request),
+                    false => self.disk.submit(request),
+                };
+                (Kind::WriteBarrier, write, members)
+            }
+        };
+        self.start(kind, future, members, queues);
+    }
+
+    fn start(&mut self, kind: Kind, future: DiskFuture, members: Members, queues: &mut [Queue]) {
+        let covers = self.order.made();
+        let job = Job {
+            kind,
+            members,
+            covers,
+        };
+        self.unkicked = true;
+        self.transfers += u32::from(kind.is_transfer());
+        if let Some(ended) = self.flight.start(future, job) {
+            self.finish(ended, queues);
+        }
+    }
+
+    /// Looks after the request of a source that was woken.
+    pub(super) fn poll(&mut self, source: usize, queues: &mut [Queue]) {
+        match self.flight.poll(source) {
+            Some(ended) => self.finish(ended, queues),
+            // It may have taken its next step.
+            None => self.unkicked = true,
+        }
+    }
+
+    /// Answers those whose request has ended.
+    fn finish(&mut self, (result, job): Ended<Job>, queues: &mut [Queue]) {
+        let Job {
+            kind,
+            members,
+            covers,
+        } = job;
+        self.transfers -= u32::from(kind.is_transfer());
+        match kind {
+            Kind::Read => {}
+            // Even one that failed may have changed something.
+            Kind::Write | Kind::Discard => self.order.changed(),
+            Kind::Flush if result.is_err() => {}
+            Kind::Flush => self.order.flushed(covers),
+            Kind::FlushBarrier | Kind::WriteBarrier => {
+                self.order.resume();
+                match result {
+                    Ok(()) => self.order.flushed(covers),
+                    Err(_) => self.order.changed(),
+                }
+            }
+        }
+        let status = kind.status(result);
+        for member in members.iter() {
+            self.count(kind, member, result);
+            if let Some(queue) = queues.get_mut(member.queue) {
+                queue.finish(member, status);
+            }
+        }
+    }
+
+    fn count(&mut self, kind: Kind, member: &Member, result: Result<(), DiskError>) {
+        let counters = self.counters;
+        if let Err(error) = result {
+            counters.errors.add(1);
+            self.complaints.about(&format_args!("{kind:?}: {error}"));
+        }
+        match kind {
+            Kind::Read => {
+                counters.reads.add(1);
+                counters.sectors_read.add(member.sectors);
+            }
+            Kind::Write | Kind::WriteBarrier => {
+                counters.writes.add(1);
+                counters.sectors_written.add(member.sectors);
+            }
+            Kind::Flush | Kind::FlushBarrier => counters.flushes.add(1),
+            Kind::Discard => counters.discards.add(1),
+        }
+    }
+}
+
+impl Kind {
+    fn is_transfer(self) -> bool {
+        matches!(self, Self::Read | Self::Write)
+    }
+
+    /// What the guest is told. That something isn't supported makes it do without; reads and
+    /// writes always are.
+    fn status(self, result: Result<(), DiskError>) -> BlkStatus {
+        match result {
+            Ok(()) => BlkStatus::Okay,
+            Err(DiskError::Unsupported) if !self.is_transfer() => BlkStatus::Eopnotsupp,
+            Err(_) => BlkStatus::Error,
+        }
+    }
+}
+
+/// A flush, and then a request.
+fn flush_then(disk: Rc<dyn Disk>, request: DiskRequest) -> DiskFuture {
+    Box::pin(async move {
+        disk.submit(DiskRequest::Flush).await?;
+        disk.submit(request).await
+    })
+}
