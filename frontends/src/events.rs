@@ -3,7 +3,8 @@
 //! Kernel code runs with upcalls masked. It looks for pending events itself
 //! ([`take`]) and stops in [`wait`], which the next event ends; the upcall does
 //! nothing but wake. So no code is ever interrupted by an event handler, and
-//! nothing needs to be protected from one.
+//! nothing needs to be protected from one. A driver that waits for one port
+//! ([`wait_for`]) leaves the events of the others to the next [`take`].
 //!
 //! Every port starts masked. Binding one to a virtual CPU notes that CPU as the
 //! one whose [`take`] reports it.
@@ -24,12 +25,16 @@ use guest_abi::{
     vcpu::VcpuInfo,
 };
 
-use crate::arch::{hypercall, hypercall::Plain, shared};
+use crate::{
+    arch::{hypercall, hypercall::Plain, shared},
+    kept::{Kept, WORDS},
+};
 
 /// Virtual CPUs that can have ports of their own.
 pub const MAX_VCPUS: usize = 8;
-/// Words in the arrays of the two-level ABI.
-const WORDS: usize = 64;
+
+/// For each virtual CPU, events that were taken while somebody waited for another.
+static KEPT: [Kept; MAX_VCPUS] = [const { Kept::new() }; MAX_VCPUS];
 
 /// For each virtual CPU, the ports it reports.
 static OWNED: [[AtomicU64; WORDS]; MAX_VCPUS] =
@@ -142,6 +147,9 @@ pub fn close(port: Port) -> Result<(), Errno> {
             owned.fetch_and(!bit, Ordering::Relaxed);
         }
     }
+    for kept in &KEPT {
+        kept.take(word, bit);
+    }
     op(EventChannelOp::Close, &mut Close { port })
 }
 
@@ -165,6 +173,23 @@ pub fn unmask(port: Port) {
 
 /// Takes every pending event of `vcpu` that is not masked.
 pub fn take(vcpu: VcpuId, mut found: impl FnMut(Port)) {
+    if let Some(kept) = KEPT.get(vcpu.get() as usize) {
+        kept.drain(|word, bits| each_port(word, bits, &mut found));
+    }
+    take_words(vcpu, |word, bits| each_port(word, bits, &mut found));
+}
+
+/// The ports of a word's bits.
+fn each_port(word: usize, mut bits: u64, found: &mut impl FnMut(Port)) {
+    while bits != 0 {
+        let bit = bits.trailing_zeros();
+        bits &= bits - 1;
+        found(Port::new(u32::try_from(word).unwrap_or(0) * 64 + bit));
+    }
+}
+
+/// Takes what is pending in the shared info page, word by word.
+fn take_words(vcpu: VcpuId, mut found: impl FnMut(usize, u64)) {
     let info = shared::info();
     let record = shared::vcpu_offset(vcpu);
     let pending = record + offset_of!(VcpuInfo, evtchn_upcall_pending);
@@ -184,15 +209,34 @@ pub fn take(vcpu: VcpuId, mut found: impl FnMut(Port)) {
         words &= words - 1;
         let masked = info.u64(offset_of!(SharedInfo, evtchn_mask) + word * 8);
         let pending = info.u64(offset_of!(SharedInfo, evtchn_pending) + word * 8);
-        let mut bits = pending.load(Ordering::Acquire)
+        let bits = pending.load(Ordering::Acquire)
             & !masked.load(Ordering::Relaxed)
             & owned[word].load(Ordering::Relaxed);
         pending.fetch_and(!bits, Ordering::AcqRel);
-        while bits != 0 {
-            let bit = bits.trailing_zeros();
-            bits &= bits - 1;
-            found(Port::new(u32::try_from(word).unwrap_or(0) * 64 + bit));
+        found(word, bits);
+    }
+}
+
+/// Waits until `port` has fired for `vcpu`; what else fires meanwhile is left to [`take`].
+pub fn wait_for(vcpu: VcpuId, port: Port) {
+    wait_for_any(vcpu, &[port]);
+}
+
+/// Waits until one of `ports` has fired for `vcpu`; what else fires meanwhile is left to [`take`].
+pub fn wait_for_any(vcpu: VcpuId, ports: &[Port]) {
+    let Some(kept) = KEPT.get(vcpu.get() as usize) else {
+        return;
+    };
+    loop {
+        take_words(vcpu, |word, bits| kept.keep(word, bits));
+        let fired = ports.iter().fold(false, |fired, &port| {
+            let (word, bit) = place(port);
+            kept.take(word, bit) | fired
+        });
+        if fired {
+            return;
         }
+        block(vcpu);
     }
 }
 
@@ -207,6 +251,14 @@ pub fn open_upcalls(vcpu: VcpuId) {
 ///
 /// None is missed: an event that arrived since [`take`] ends the wait at once.
 pub fn wait(vcpu: VcpuId) {
+    let kept = KEPT.get(vcpu.get() as usize);
+    if !kept.is_some_and(Kept::any) {
+        block(vcpu);
+    }
+}
+
+/// Stops until the hypervisor has an event for this virtual CPU.
+fn block(vcpu: VcpuId) {
     crate::sched::block();
     // The upcall that ended the wait came back with upcalls masked; a hypervisor
     // that delivered none leaves them open.

@@ -13,11 +13,15 @@ extern crate alloc;
 
 #[expect(unsafe_code, reason = "the floor: entry, traps, memory, hypercalls")]
 pub mod arch;
+pub mod blkfront;
 mod byte_ring;
+pub mod channel;
 pub mod console;
 pub mod events;
 pub mod grants;
+mod kept;
 mod places;
+pub mod ring;
 pub mod sched;
 pub mod start;
 pub mod time;

@@ -3,9 +3,13 @@
 //! [`Xenbus`] speaks the protocol without ever waiting: [`send`](Xenbus::send)
 //! queues a request, [`receive`](Xenbus::receive) takes what has come. On top of
 //! it the verbs ([`read`](Xenbus::read), [`write`](Xenbus::write), …) wait for
-//! their answer; an event-driven kernel may use the two halves directly.
+//! their answer; an event-driven kernel may use the two halves directly. A
+//! [`Device`] is the frontend's half of the handshake with a backend.
 
+mod device;
+mod error;
 mod message;
+mod store;
 mod verbs;
 
 use alloc::{collections::VecDeque, vec::Vec};
@@ -17,7 +21,13 @@ use guest_abi::{
     zerocopy::{FromBytes, IntoBytes},
 };
 
+pub use device::{Device, Life};
+pub use error::DeviceError;
+pub use guest_abi::io::xenbus::XenbusState;
 pub use message::{Message, StoreError, WatchEvent};
+pub use store::Store;
+#[cfg(test)]
+pub(crate) use store::fake;
 
 use crate::{
     arch::{bytes::SharedBytes, memory},
@@ -176,9 +186,23 @@ impl Xenbus {
                     return answer(kind, message);
                 }
             }
-            events::take(VcpuId::new(0), |_| ());
-            if !self.has_input() {
-                events::wait(VcpuId::new(0));
+            self.sleep();
+        }
+    }
+
+    /// Sleeps until the server may have written something. Events of other ports are kept for
+    /// whoever asks for them.
+    fn sleep(&self) {
+        if !self.has_input() {
+            events::wait_for(VcpuId::new(0), self.port);
+        }
+    }
+
+    /// Takes all messages that have come; an answer to nobody is dropped.
+    fn collect(&mut self) {
+        while let Some(message) = self.receive() {
+            if message.kind == MessageType::WatchEvent.number() {
+                self.fired.extend(parse_event(&message.payload));
             }
         }
     }

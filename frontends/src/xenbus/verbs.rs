@@ -2,13 +2,9 @@
 
 use alloc::{string::String, vec::Vec};
 
-use guest_abi::{VcpuId, io::xs_wire::MessageType};
+use guest_abi::io::xs_wire::MessageType;
 
-use super::{
-    StoreError, Transaction, WatchEvent, Xenbus,
-    message::{parse_event, strings},
-};
-use crate::events;
+use super::{StoreError, Transaction, WatchEvent, Xenbus, message::strings};
 
 impl Xenbus {
     /// A node's value.
@@ -60,18 +56,28 @@ impl Xenbus {
     /// Waits for a watch to fire.
     pub fn next_event(&mut self) -> WatchEvent {
         loop {
-            if let Some(event) = self.fired.pop_front() {
+            if let Some(event) = self.poll_event() {
                 return event;
             }
-            while let Some(message) = self.receive() {
-                if message.kind == MessageType::WatchEvent.number() {
-                    self.fired.extend(parse_event(&message.payload));
-                }
+            self.sleep();
+        }
+    }
+
+    /// The next watch that has fired, if one has.
+    pub fn poll_event(&mut self) -> Option<WatchEvent> {
+        self.collect();
+        self.fired.pop_front()
+    }
+
+    /// Waits until a watch with this token has fired; events of others stay where they are.
+    pub fn next_event_of(&mut self, token: &str) -> WatchEvent {
+        loop {
+            self.collect();
+            let found = self.fired.iter().position(|event| event.token == token);
+            if let Some(event) = found.and_then(|index| self.fired.remove(index)) {
+                return event;
             }
-            events::take(VcpuId::new(0), |_| ());
-            if self.fired.is_empty() && !self.has_input() {
-                events::wait(VcpuId::new(0));
-            }
+            self.sleep();
         }
     }
 

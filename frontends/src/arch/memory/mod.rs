@@ -11,7 +11,9 @@
 //!  | pages |  kernel, tables |  heap ..  |  heap -->  unmapped  <-- pages  |
 //! ```
 
-use core::{ops::Deref, ops::Range, ptr::NonNull};
+mod page;
+
+use core::{ops::Range, ptr::NonNull};
 
 use guest_abi::{
     Errno, MachAddr, Mfn, PAGE_SIZE, Pfn,
@@ -25,6 +27,8 @@ use super::{
     bytes::{SharedBytes, pointer},
     hypercall,
 };
+
+pub use page::{Page, TablePage};
 
 /// The address of pfn 0.
 pub const VIRT_BASE: u64 = 0xffff_ffff_8000_0000;
@@ -288,119 +292,4 @@ pub(crate) fn ring_page(frame: Mfn) -> SharedBytes {
     // SAFETY: mapped for good by the builder, kept out of the allocators by
     // `init`, and only ever accessed as shared memory.
     unsafe { SharedBytes::new(base, PAGE_SIZE) }
-}
-
-/// One page of the guest's memory, owned.
-#[derive(Debug)]
-pub struct Page {
-    pfn: u64,
-    frame: Mfn,
-    bytes: SharedBytes,
-}
-
-impl Page {
-    /// A page with whatever lies in it.
-    ///
-    /// # Errors
-    ///
-    /// `ENOMEM` if there is none left.
-    pub fn new() -> Result<Self, Errno> {
-        let mut guard = RAM_STATE.lock();
-        let ram = guard.as_mut().ok_or(Errno::ENOMEM)?;
-        let pfn = ram.take().ok_or(Errno::ENOMEM)?;
-        let base = pointer(address_of(pfn));
-        let base = NonNull::new(base).ok_or(Errno::ENOMEM)?;
-        // SAFETY: the page is mapped for good, and ours alone from now on.
-        let bytes = unsafe { SharedBytes::new(base, PAGE_SIZE) };
-        Ok(Self {
-            pfn,
-            frame: ram.frame(pfn),
-            bytes,
-        })
-    }
-
-    /// A page of zeros.
-    ///
-    /// # Errors
-    ///
-    /// As for [`new`](Self::new).
-    pub fn zeroed() -> Result<Self, Errno> {
-        let page = Self::new()?;
-        page.fill(0, PAGE_SIZE, 0);
-        Ok(page)
-    }
-
-    /// The machine frame behind the page.
-    #[must_use]
-    pub fn frame(&self) -> Mfn {
-        self.frame
-    }
-
-    /// The guest's number of the page.
-    #[must_use]
-    pub fn pfn(&self) -> Pfn {
-        Pfn::new(self.pfn)
-    }
-
-    /// Makes the page read-only here, so that it can serve as a page table.
-    ///
-    /// Reading stays possible; a write to it is a fault from now on.
-    ///
-    /// # Errors
-    ///
-    /// The hypervisor's refusal.
-    pub fn into_table(self) -> Result<TablePage, Errno> {
-        set_read_only(self.pfn, self.frame)?;
-        Ok(TablePage { page: Some(self) })
-    }
-}
-
-impl Deref for Page {
-    type Target = SharedBytes;
-
-    fn deref(&self) -> &SharedBytes {
-        &self.bytes
-    }
-}
-
-impl Drop for Page {
-    fn drop(&mut self) {
-        if let Some(ram) = RAM_STATE.lock().as_mut() {
-            ram.give(self.pfn);
-        }
-    }
-}
-
-/// A page that serves as a page table, or did.
-#[derive(Debug)]
-pub struct TablePage {
-    /// Always there until dropped.
-    page: Option<Page>,
-}
-
-impl TablePage {
-    /// The machine frame behind the table.
-    #[must_use]
-    pub fn frame(&self) -> Mfn {
-        self.page.as_ref().map_or(Mfn::INVALID, Page::frame)
-    }
-
-    /// The same, of a page that stays read-only for good.
-    #[must_use]
-    pub fn frame_forever(mut self) -> Mfn {
-        let frame = self.frame();
-        core::mem::forget(self.page.take());
-        frame
-    }
-}
-
-impl Drop for TablePage {
-    /// Makes the page ordinary memory again; one still in use as a table is lost.
-    fn drop(&mut self) {
-        if let Some(page) = self.page.take()
-            && set_writable(page.pfn, page.frame).is_err()
-        {
-            core::mem::forget(page);
-        }
-    }
 }
