@@ -9,7 +9,8 @@ use guest_abi::{
     domctl::{self, Bitmap, DomainInfo, Domctl, DomctlCommand, VcpuAffinity, VcpuContext},
     ids::DomIdArg,
     memory::{
-        AcquireResource, MemoryOp, MemoryReservation, RESOURCE_GRANT_TABLE_ID_SHARED, ResourceType,
+        AcquireResource, E820Entry, E820Type, ForeignMemoryMap, MemoryMap, MemoryOp,
+        MemoryReservation, RESOURCE_GRANT_TABLE_ID_SHARED, ResourceType,
     },
     mmu::{MmuextCommand, MmuextOp},
     sysctl::{
@@ -186,6 +187,30 @@ pub(crate) fn debug_keys(keys: &[u8]) -> Result<(), Errno> {
     let mut frame = Sysctl::with(SysctlCommand::DebugKeys, &payload);
     // SAFETY: the command only reads `keys`.
     unsafe { issue_sysctl(&mut frame) }
+}
+
+/// Gives a domain a memory map of one range of memory from zero on.
+pub(crate) fn set_memory_map(domain: DomId, bytes: u64) -> Result<(), Errno> {
+    let mut range = E820Entry {
+        addr: 0,
+        size: bytes,
+        kind: E820Type::Ram.number(),
+    };
+    let mut map = ForeignMemoryMap {
+        domid: domain.into(),
+        map: MemoryMap {
+            nr_entries: 1,
+            buffer: lend(&mut range),
+            ..MemoryMap::default()
+        },
+        ..ForeignMemoryMap::default()
+    };
+    let args = [
+        u64::from(MemoryOp::SetMemoryMap.number()),
+        lend(&mut map).get(),
+    ];
+    // SAFETY: the call only reads the map and its one range.
+    unsafe { call::call(Hypercall::MemoryOp, args) }.map(drop)
 }
 
 /// Gives a domain a page for each pfn in `frames`, which becomes its frame.

@@ -164,6 +164,9 @@ async fn fill(
     hypervisor
         .set_max_memory(domain, blueprint.max_memory_kib + SLACK_KIB)
         .map_err(BuildError::refused("max_mem"))?;
+    hypervisor
+        .set_memory_map(domain, blueprint.max_memory_kib)
+        .map_err(BuildError::refused("set_memory_map"))?;
 
     let memory =
         GuestMemory::populate(hypervisor, runtime, domain, layout.request.nr_pages).await?;

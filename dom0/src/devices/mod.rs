@@ -12,6 +12,8 @@ use core::fmt;
 
 use backends::host::{Disk, Nic};
 
+use crate::storage::Disks;
+
 /// Everything that was found.
 #[derive(Default)]
 pub struct Devices {
@@ -60,6 +62,12 @@ impl Devices {
     /// All network cards, with their names.
     pub fn nics(&self) -> impl Iterator<Item = (&str, &Rc<dyn Nic>)> {
         self.nics.iter().map(|(name, nic)| (name.as_str(), nic))
+    }
+}
+
+impl Disks for Devices {
+    fn all(&self) -> Vec<(String, Rc<dyn Disk>)> {
+        self.disks.clone()
     }
 }
 

@@ -25,6 +25,7 @@ pub(crate) struct FakeDomain {
     /// Machine frames by pfn.
     pub(crate) p2m: BTreeMap<u64, u64>,
     pub(crate) grant_frame: u64,
+    pub(crate) memory_map_kib: u64,
     pub(crate) ports: u32,
     pub(crate) pinned: Vec<Mfn>,
     pub(crate) context: Option<Box<VcpuGuestContext>>,
@@ -282,6 +283,10 @@ impl Hypervisor for FakeHypervisor {
     }
     fn set_max_memory(&self, domain: DomId, kib: u64) -> Result<(), Errno> {
         self.step()?.domain(domain)?.info.max_pages = kib / 4;
+        Ok(())
+    }
+    fn set_memory_map(&self, domain: DomId, kib: u64) -> Result<(), Errno> {
+        self.step()?.domain(domain)?.memory_map_kib = kib;
         Ok(())
     }
     fn populate(&self, domain: DomId, frames: &mut [u64]) -> Result<usize, Errno> {

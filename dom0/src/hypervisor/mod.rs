@@ -142,6 +142,9 @@ pub trait Hypervisor {
     /// Sets the most memory a domain may hold.
     fn set_max_memory(&self, domain: DomId, kib: u64) -> Result<(), Errno>;
 
+    /// Tells a domain, before it runs, how far its memory may ever reach: it makes room for it.
+    fn set_memory_map(&self, domain: DomId, kib: u64) -> Result<(), Errno>;
+
     /// Gives a domain memory: a page for each pfn in `frames`, which becomes
     /// the machine frame. Answers how many pages there were.
     fn populate(&self, domain: DomId, frames: &mut [u64]) -> Result<usize, Errno>;

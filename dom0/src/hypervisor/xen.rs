@@ -199,6 +199,10 @@ impl Hypervisor for Xen {
         tools::domctl(DomctlCommand::MaxMem, domain, &MaxMem { max_memkb: kib }).map(drop)
     }
 
+    fn set_memory_map(&self, domain: DomId, kib: u64) -> Result<(), Errno> {
+        tools::set_memory_map(domain, kib << 10)
+    }
+
     fn populate(&self, domain: DomId, frames: &mut [u64]) -> Result<usize, Errno> {
         tools::populate(domain, frames)
     }

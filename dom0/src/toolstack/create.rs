@@ -1,9 +1,11 @@
 //! Making a domain.
 //!
 //! 1. Its name is reserved, so that nobody else takes it meanwhile.
-//! 2. Kernel and ramdisk are looked at, and the domain is built, paused.
-//! 3. Ports are bound and rings mapped, xenstore nodes written, services started.
-//! 4. It is let go, unless it should stay paused.
+//! 2. Its disks are opened, its networks find their bridges.
+//! 3. Kernel and ramdisk are looked at, and the domain is built, paused.
+//! 4. Ports are bound and rings mapped, xenstore nodes written, services started.
+//! 5. Its disks and networks are plugged in.
+//! 6. It is let go, unless it should stay paused.
 //!
 //! If a step fails, what the earlier ones did is undone, and the user gets one line.
 
@@ -20,7 +22,7 @@ use guest_abi::{DomId, Errno, Mfn, Port};
 
 use super::guest::{Guest, Phase};
 use super::services::RingPage;
-use super::{Images, Signal, Toolstack, nodes};
+use super::{DeviceError, Images, Signal, Toolstack, nodes};
 use crate::builder::ramdisk::RamdiskError;
 use crate::builder::{Blueprint, BuildError, Built, Kernel, KernelError, build, ramdisk};
 use crate::config::DomainConfig;
@@ -64,6 +66,8 @@ pub enum CreateError {
         /// The hypervisor's reason.
         errno: Errno,
     },
+    /// One of its disks or networks can't be had.
+    Device(DeviceError),
     /// Its xenstore nodes could not be written.
     Store(backends::xenstore::Error),
     /// dom0 stopped working on it.
@@ -93,6 +97,7 @@ impl fmt::Display for CreateError {
             Self::Connect { what, errno } => {
                 write!(f, "{what} failed: {}; `xl dmesg` tells why", errno.name())
             }
+            Self::Device(error) => write!(f, "{error}"),
             Self::Store(error) => write!(f, "xenstore refused the domain's nodes: {error}"),
             Self::Abandoned => f.write_str("the creation was abandoned"),
         }
@@ -142,6 +147,7 @@ impl Toolstack {
         let name = config.name.clone();
         let _reserved = self.reserve(&name)?;
         let uuid = config.uuid.unwrap_or_else(|| self.new_uuid());
+        let resources = self.prepare(&config).await.map_err(CreateError::Device)?;
         let built = self.build(&config, &images, uuid).await?;
         let connected = self.connect(&built, config, images, uuid);
         let guest = match connected {
@@ -151,6 +157,12 @@ impl Toolstack {
                 return Err(error);
             }
         };
+        for resource in resources {
+            if let Err(error) = self.plug(&guest, resource) {
+                self.remove(&guest).await;
+                return Err(CreateError::Device(error));
+            }
+        }
         if !paused && let Err(errno) = self.hypervisor.unpause(built.domain) {
             self.remove(&guest).await;
             return Err(CreateError::Connect {
@@ -247,6 +259,8 @@ impl Toolstack {
             domain,
             name: RefCell::new(config.name.clone()),
             uuid,
+            target_kib: Cell::new(config.memory_mib * 1024),
+            max_kib: Cell::new(config.max_memory_mib * 1024),
             config,
             images,
             created: self.runtime.now(),
@@ -258,6 +272,7 @@ impl Toolstack {
             store_ring: RefCell::new(Some(StoreRing::new(store_page, client))),
             store_port,
             services: RefCell::default(),
+            devices: RefCell::default(),
         });
         let written = nodes::create(&mut self.store().borrow_mut(), &guest, rings);
         if let Err(error) = written {

@@ -39,6 +39,7 @@ impl Toolstack {
         guest.phase.set(Phase::Gone);
         // Still, so that it doesn't see its services go; it may be gone already.
         let _ = self.hypervisor.pause(guest.domain);
+        self.detach_all(guest).await;
         self.disconnect(guest);
         self.destroy_bare(guest.domain).await;
         self.guests.borrow_mut().remove(&guest.domain);

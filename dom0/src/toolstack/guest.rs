@@ -13,7 +13,7 @@ use guest_abi::version::DomainHandle;
 use guest_abi::{DomId, Port};
 
 use super::services::RingPage;
-use super::{Images, Signal};
+use super::{Images, Kind, Plugged, Signal};
 use crate::config::DomainConfig;
 use crate::executor::{Instant, JoinHandle};
 
@@ -46,6 +46,11 @@ pub struct Guest {
     pub(super) store_ring: RefCell<Option<StoreRing<RingPage>>>,
     pub(super) store_port: Port,
     pub(super) services: RefCell<Vec<JoinHandle<()>>>,
+    /// What it is to hold, in KiB.
+    pub(super) target_kib: Cell<u64>,
+    /// The most it may ever hold, in KiB.
+    pub(super) max_kib: Cell<u64>,
+    pub(super) devices: RefCell<Vec<Rc<Plugged>>>,
 }
 
 impl fmt::Debug for Guest {
@@ -93,6 +98,22 @@ impl Guest {
     #[must_use]
     pub fn phase(&self) -> Phase {
         self.phase.get()
+    }
+
+    /// Its disks and networks, in the order they were plugged in.
+    #[must_use]
+    pub fn devices(&self) -> Vec<Rc<Plugged>> {
+        self.devices.borrow().clone()
+    }
+
+    /// One of them.
+    #[must_use]
+    pub fn device(&self, kind: Kind, id: u32) -> Option<Rc<Plugged>> {
+        let devices = self.devices.borrow();
+        let found = devices
+            .iter()
+            .find(|device| (device.kind(), device.id()) == (kind, id));
+        found.cloned()
     }
 
     /// All it has printed, as far as it is kept, raw.

@@ -9,8 +9,10 @@
 
 mod create;
 mod destroy;
+mod devices;
 mod guest;
 mod images;
+mod memory;
 mod nodes;
 mod services;
 mod supervise;
@@ -19,8 +21,10 @@ pub(crate) mod tests;
 
 pub use backends::signal::Signal;
 pub use create::CreateError;
+pub use devices::{DetachError, DeviceError, Kind, Plugged};
 pub use guest::{Guest, Phase};
 pub use images::Images;
+pub use memory::MemoryError;
 pub use supervise::shutdown_reason;
 
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -38,6 +42,8 @@ use guest_abi::version::DomainHandle;
 use crate::devices::Devices;
 use crate::executor::Runtime;
 use crate::hypervisor::Hypervisor;
+use crate::storage::Storage;
+use devices::{Bridges, Macs};
 
 /// dom0's own name.
 pub const DOM0_NAME: &str = "Domain-0";
@@ -48,6 +54,9 @@ pub struct Toolstack {
     runtime: Runtime,
     host: Rc<dyn Host>,
     devices: Rc<Devices>,
+    storage: Rc<Storage>,
+    macs: Macs,
+    bridges: Bridges,
     guests: RefCell<BTreeMap<DomId, Rc<Guest>>>,
     /// Names of domains on their way.
     reserved: RefCell<BTreeSet<String>>,
@@ -80,6 +89,9 @@ impl Toolstack {
         Rc::new(Self {
             hypervisor,
             runtime: runtime.clone(),
+            storage: Storage::new(runtime, host.clone(), devices.clone()),
+            macs: Macs::default(),
+            bridges: Bridges::new(devices.clone()),
             host,
             devices,
             guests: RefCell::default(),
@@ -112,6 +124,12 @@ impl Toolstack {
     #[must_use]
     pub fn devices(&self) -> &Rc<Devices> {
         &self.devices
+    }
+
+    /// The disks that guests and dom0 can open.
+    #[must_use]
+    pub fn storage(&self) -> &Rc<Storage> {
+        &self.storage
     }
 
     fn store(&self) -> &RefCell<Store> {

@@ -22,6 +22,8 @@ pub(super) fn host(store: &mut Store) -> Result<(), Error> {
             "/vm",
             "/libxl",
             "/local/domain/0/backend/console",
+            "/local/domain/0/backend/vbd",
+            "/local/domain/0/backend/vif",
         ] {
             root.make_directory(folder)?;
         }

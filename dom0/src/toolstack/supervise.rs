@@ -14,7 +14,7 @@ use guest_abi::sched::ShutdownReason;
 use guest_abi::{DomId, Errno, Virq};
 
 use super::{Guest, Phase, Toolstack, nodes};
-use crate::config::Action;
+use crate::config::{Action, DomainConfig, VifSpec};
 
 /// Why a domain has shut down, if it has.
 #[must_use]
@@ -102,19 +102,46 @@ impl Toolstack {
             }
             Action::Restart | Action::CoredumpRestart => {
                 note_coredump(action);
+                let config = self.current_config(guest);
                 self.remove(guest).await;
-                self.start_again(guest).await;
+                self.start_again(guest, config).await;
             }
             Action::RenameRestart => {
                 *guest.name.borrow_mut() = format!("{name}-{}", guest.domain);
                 nodes::rename(&mut self.store().borrow_mut(), guest);
-                self.start_again(guest).await;
+                let config = self.current_config(guest);
+                // What stays is only to be looked at: disks and addresses are for the new one.
+                self.detach_all(guest).await;
+                self.start_again(guest, config).await;
             }
         }
     }
 
-    async fn start_again(self: &Rc<Self>, guest: &Rc<Guest>) {
-        let (config, images) = (guest.config.clone(), guest.images.clone());
+    /// A guest's configuration with the devices and the memory it has now.
+    fn current_config(&self, guest: &Guest) -> DomainConfig {
+        let devices = guest.devices();
+        let vifs = devices.iter().filter_map(|device| {
+            let (spec, mac) = device.vif()?;
+            Some(VifSpec {
+                mac: Some(mac),
+                devid: Some(device.id()),
+                ..spec.clone()
+            })
+        });
+        DomainConfig {
+            disks: devices
+                .iter()
+                .filter_map(|device| device.disk().cloned())
+                .collect(),
+            vifs: vifs.collect(),
+            memory_mib: guest.target_kib() / 1024,
+            max_memory_mib: guest.max_kib() / 1024,
+            ..guest.config.clone()
+        }
+    }
+
+    async fn start_again(self: &Rc<Self>, guest: &Rc<Guest>, config: DomainConfig) {
+        let images = guest.images.clone();
         let name = config.name.clone();
         if let Err(error) = self.make(config, images, false).await {
             log::error!("{name} could not be started again: {error}");

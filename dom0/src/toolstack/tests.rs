@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::rc::Rc;
 
-use backends::host::fake::FakeHost;
+use backends::host::fake::{FakeDisk, FakeHost};
 use guest_abi::io::console::ConsoleRing;
 use guest_abi::io::xs_wire::{MessageHeader, MessageType, XenstoreRing};
 use guest_abi::sched::ShutdownReason;
@@ -13,6 +13,7 @@ use guest_abi::{DomId, Mfn, Port};
 use super::{CreateError, Guest, Images, Phase, Toolstack};
 use crate::builder::tests::good_elf;
 use crate::config::{DomainConfig, Sources};
+use crate::devices::Devices;
 use crate::executor::{Runtime, tests::FakePlatform};
 use crate::hypervisor::fake::FakeHypervisor;
 use crate::hypervisor::{ForeignMemory, Hypervisor};
@@ -38,7 +39,7 @@ impl Bench {
             Rc::new(hypervisor.clone()),
             &runtime,
             FakeHost::new(),
-            Rc::default(),
+            Rc::new(devices()),
         );
         toolstack.start().unwrap();
         Self {
@@ -108,7 +109,7 @@ impl Bench {
     }
 
     /// Everything a domain could leave behind.
-    fn books(&self) -> impl PartialEq + std::fmt::Debug {
+    pub(crate) fn books(&self) -> impl PartialEq + std::fmt::Debug {
         (
             self.hypervisor.books(),
             self.store(),
@@ -147,7 +148,17 @@ impl Bench {
     }
 }
 
-fn config(settings: &str) -> DomainConfig {
+/// Two disks that can be written, `vda` and `vdb`, and one that can't: `vdc`.
+fn devices() -> Devices {
+    let mut devices = Devices::default();
+    devices.add_disk(Rc::new(FakeDisk::new(64)));
+    devices.add_disk(Rc::new(FakeDisk::new(64)));
+    let read_only = FakeDisk::new(64).with_geometry(|geometry| geometry.read_only = true);
+    devices.add_disk(Rc::new(read_only));
+    devices
+}
+
+pub(super) fn config(settings: &str) -> DomainConfig {
     let mut sources = Sources::default();
     sources
         .file("test", &format!("kernel='k'\nmemory=16\n{settings}"))
@@ -212,7 +223,8 @@ fn whatever_call_fails_a_creation_leaves_nothing() {
         let bench = Bench::new();
         let before = bench.books();
         bench.hypervisor.fail_after(calls);
-        if bench.create("name='a'").is_ok() {
+        let settings = "name='a'\ndisk=['/dev/vda,raw,xvda']\nvif=['']";
+        if bench.create(settings).is_ok() {
             assert!(calls > 20);
             return;
         }

@@ -39,7 +39,7 @@ async fn run(context: Context, words: Vec<String>) -> Outcome {
 fn all() -> String {
     let mut text = String::from("Usage: xl VERB [ARGUMENT…]\n\nVerbs:\n\n");
     for verb in VERBS.iter().filter(|verb| !verb.is_alias()) {
-        text.push_str(&format!(" {:<12} {}\n", verb.name, verb.summary));
+        text.push_str(&format!(" {:<15} {}\n", verb.name, verb.summary));
     }
     text.push_str("\n`xl help VERB` tells more.\n");
     text

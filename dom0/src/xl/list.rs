@@ -13,6 +13,7 @@ use super::json::Json;
 use super::table::{mib, seconds, state};
 use super::{Context, Failure, Outcome, Verb, refused};
 use crate::builder::uuid_text;
+use crate::toolstack::Guest;
 
 pub(super) const VERB: Verb = Verb {
     name: "list",
@@ -131,6 +132,7 @@ fn long(context: &Context, info: &DomainInfo) -> Json {
         }
         build.push(("cmdline", Json::Text(settings.command_line.clone())));
         config.push(("b_info", Json::Map(build)));
+        config.extend(devices(&guest));
         config.push(("on_poweroff", settings.on_poweroff.name().into()));
         config.push(("on_reboot", settings.on_reboot.name().into()));
         config.push(("on_crash", settings.on_crash.name().into()));
@@ -142,4 +144,43 @@ fn long(context: &Context, info: &DomainInfo) -> Json {
         ("config", Json::Map(config)),
         ("state", Json::Text(state(info))),
     ]))
+}
+
+/// A guest's disks and networks.
+fn devices(guest: &Guest) -> [(&'static str, Json); 2] {
+    let devices = guest.devices();
+    let disks = devices.iter().filter_map(|device| {
+        let spec = device.disk()?;
+        Some(Json::Map(Vec::from([
+            ("pdev_path", Json::Text(spec.target.clone())),
+            ("vdev", spec.vdev.name().into()),
+            ("format", "raw".into()),
+            ("readwrite", Json::Number((!spec.read_only).into())),
+            ("is_cdrom", Json::Number(spec.cdrom.into())),
+        ])))
+    });
+    let vifs = devices.iter().filter_map(|device| {
+        let (spec, mac) = device.vif()?;
+        let mut nic = Vec::from([
+            ("devid", Json::Number(device.id().into())),
+            ("mac", Json::Text(format!("{mac}"))),
+            ("bridge", Json::Text(spec.bridge.clone())),
+        ]);
+        if !spec.ips.is_empty() {
+            let ips: Vec<_> = spec.ips.iter().map(|ip| format!("{ip}")).collect();
+            nic.push(("ip", Json::Text(ips.join(" "))));
+        }
+        if let Some(rate) = spec.rate {
+            nic.push((
+                "rate_bytes_per_interval",
+                Json::Number(rate.bytes_per_interval()),
+            ));
+            nic.push(("rate_interval_usecs", Json::Number(rate.interval_us.into())));
+        }
+        Some(Json::Map(nic))
+    });
+    [
+        ("disks", Json::List(disks.collect())),
+        ("nics", Json::List(vifs.collect())),
+    ]
 }

@@ -5,10 +5,15 @@
 //! own `xl`, so that habits and scripts keep working.
 
 mod args;
+mod backend_restart;
+mod block_attach;
+mod block_detach;
+mod block_list;
 mod console;
 mod create;
 mod debug_keys;
 mod destroy;
+mod devices;
 mod dmesg;
 mod domid;
 mod domname;
@@ -16,6 +21,11 @@ mod help;
 mod info;
 mod json;
 mod list;
+mod mem_max;
+mod mem_set;
+mod network_attach;
+mod network_detach;
+mod network_list;
 mod pause;
 mod poweroff;
 mod reboot;
@@ -49,7 +59,7 @@ const SUCCESS: u8 = 0;
 const FAILURE: u8 = 1;
 
 /// Every verb, as `help` lists them.
-const VERBS: [&Verb; 20] = [
+const VERBS: [&Verb; 29] = [
     &create::VERB,
     &list::VERB,
     &destroy::VERB,
@@ -59,6 +69,15 @@ const VERBS: [&Verb; 20] = [
     &unpause::VERB,
     &console::VERB,
     &vcpu_list::VERB,
+    &block_attach::VERB,
+    &block_detach::VERB,
+    &block_list::VERB,
+    &network_attach::VERB,
+    &network_detach::VERB,
+    &network_list::VERB,
+    &backend_restart::VERB,
+    &mem_set::VERB,
+    &mem_max::VERB,
     &info::VERB,
     &dmesg::VERB,
     &uptime::VERB,
