@@ -148,14 +148,24 @@ pub trait Backend {
 ///
 /// When the device's own nodes are gone or can't be written.
 pub async fn run(device: &Device, backend: &impl Backend, control: &Control) -> Result<End, Error> {
-    if device.state() != XenbusState::Connected {
+    // A device that another instance has served, refused or closed is left as it is: what comes
+    // next is the frontend's to say.
+    if matches!(
+        device.state(),
+        XenbusState::Unknown | XenbusState::Initialising | XenbusState::InitWait
+    ) {
         offer(device, backend)?;
     }
     loop {
         let wish = control.current();
         match (device.front_state(), device.state(), wish) {
             (_, _, Wish::HandOver) => return Ok(End::HandedOver),
-            (XenbusState::Closed | XenbusState::Unknown, _, Wish::Detach) => {
+            // Gone, closed, or never begun: there is nobody to wait for.
+            (
+                XenbusState::Closed | XenbusState::Unknown | XenbusState::Initialising,
+                _,
+                Wish::Detach,
+            ) => {
                 device.switch(XenbusState::Closed)?;
                 return Ok(End::Closed);
             }
@@ -168,7 +178,9 @@ pub async fn run(device: &Device, backend: &impl Backend, control: &Control) -> 
                 connected(device, backend, control).await?;
                 continue;
             }
-            (XenbusState::Initialising, XenbusState::Closed | XenbusState::Closing, _) => {
+            // It starts anew. Only this undoes a refusal. (It has been Closed even if that was
+            // over before we looked.)
+            (XenbusState::Initialising, state, _) if state != XenbusState::InitWait => {
                 offer(device, backend)?;
             }
             (XenbusState::Closing, state, _) if state != XenbusState::Closed => {
@@ -194,6 +206,9 @@ async fn changed(control: &Control, wish: Wish) {
 
 fn offer(device: &Device, backend: &impl Backend) -> Result<(), Error> {
     backend.offer(device)?;
+    if device.back("error").is_some() {
+        device.write(&[("error", &"")])?;
+    }
     device.switch(XenbusState::InitWait)
 }
 

@@ -15,6 +15,8 @@
 
 mod device;
 mod life;
+#[cfg(test)]
+mod life_tests;
 
 pub use device::Device;
 pub use life::{Backend, Control, End, Refusal, Wish, run};
