@@ -130,9 +130,9 @@ impl<T> Flight<T> {
         self.places.len() - self.free.len()
     }
 
-    /// Whether no more can be started.
-    pub(super) fn is_full(&self) -> bool {
-        self.free.is_empty() && self.base + self.places.len() >= SOURCES
+    /// How many more can be started.
+    pub(super) fn room(&self) -> usize {
+        SOURCES.saturating_sub(self.base + self.len())
     }
 
     /// Starts a request; ready if it is done at once. There must be room for it.

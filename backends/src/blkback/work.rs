@@ -88,14 +88,16 @@ impl<'a> Work<'a> {
 
     /// Whether another request could be taken now.
     pub(super) fn may_take(&self) -> bool {
-        self.order.may_take() && !self.flight.is_full()
+        // The transfer that is kept back needs a place, too.
+        let promised = usize::from(self.pending.is_some());
+        self.order.may_take() && self.flight.room() > promised
     }
 
     /// How many requests may gather in a ring before we want to know: while many transfers are
     /// under way, the end of one of them will wake us anyhow.
     pub(super) fn may_wait_for(&self) -> u32 {
         if u32::try_from(self.flight.len()) == Ok(self.transfers) {
-            self.transfers / 4
+            self.transfers / 8
         } else {
             0
         }
