@@ -1,13 +1,16 @@
-//! Time: the clock all domains share, the wall clock, the one-shot timer.
+//! Time: the clock all domains share, the wall clock, the counter of cycles, the one-shot timer.
 
 use core::time::Duration;
 
 use guest_abi::{
-    Errno, VcpuId,
+    Errno, Port, VcpuId, Virq,
     vcpu::{SetSingleshotTimer, VcpuOp, VcpuTimeInfo},
 };
 
-use crate::arch::{hypercall, shared};
+use crate::{
+    arch::{hypercall, shared},
+    events,
+};
 
 /// Nanoseconds since the host started.
 #[must_use]
@@ -45,6 +48,43 @@ pub fn set_timer(vcpu: VcpuId, deadline: u64) -> Result<(), Errno> {
 /// The hypervisor's refusal.
 pub fn stop_timer(vcpu: VcpuId) -> Result<(), Errno> {
     hypercall::vcpu_op_bare(VcpuOp::StopSingleshotTimer, vcpu).map(drop)
+}
+
+/// The time-stamp counter of this CPU.
+#[must_use]
+pub fn cycles() -> u64 {
+    shared::cycles()
+}
+
+/// vCPU 0's timer, by which a kernel sleeps no longer than it wants.
+#[derive(Debug)]
+pub struct Alarm(Port);
+
+impl Alarm {
+    /// Binds the timer. There can be one alarm.
+    ///
+    /// # Errors
+    ///
+    /// The hypervisor's refusal.
+    pub fn new() -> Result<Self, Errno> {
+        events::bind_virq(Virq::Timer, VcpuId::new(0)).map(Self)
+    }
+
+    /// Sleeps until any event comes, or until `deadline` in system time. Returns at once if it
+    /// has passed.
+    pub fn wait_until(&self, deadline: u64) {
+        let vcpu = VcpuId::new(0);
+        if deadline > now(vcpu) && set_timer(vcpu, deadline).is_ok() {
+            events::wait(vcpu);
+        }
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        // Our own port: closing it cannot fail.
+        let _ = events::close(self.0);
+    }
 }
 
 /// The system time when the counter shows `cycles`.

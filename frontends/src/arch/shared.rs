@@ -95,7 +95,7 @@ pub(crate) fn wall_clock() -> (u64, u32) {
 }
 
 /// The time-stamp counter.
-fn cycles() -> u64 {
+pub(crate) fn cycles() -> u64 {
     // SAFETY: every x86-64 has the counter, and the hypervisor lets guests read it.
     unsafe { core::arch::x86_64::_rdtsc() }
 }

@@ -1,11 +1,12 @@
 //! A disk: the frontend of a paravirtual block device.
 //!
 //! [`Blkfront`] sends [`Request`]s whose memory is pages lent to the backend ([`Grant`]). A request
-//! owns its pages while it is in flight and gives them back with its [`Completion`]; a kernel that
-//! keeps using the same pages lets a backend with persistent grants map them once for all.
+//! owns its pages while it is in flight and gives them back with its [`Completion`]. Pages stay lent
+//! from one request to the next, so that a backend with persistent grants maps them only once.
 //!
 //! ```text
-//! page() -> fill -> submit(request) -> id        wait(), complete() -> Completion { id, request, .. }
+//! page() -> fill -> submit(request) -> id ... kick()
+//! wait() -> complete() -> Completion { id, request, result } -> recycle(request)
 //! ```
 //!
 //! `submit` only writes to the ring; [`Blkfront::kick`] shows the backend what was submitted, so that
@@ -79,7 +80,7 @@ pub struct Blkfront {
     lanes: Vec<Lane>,
     /// Requests whose completion was taken while waiting for another one.
     done: VecDeque<Completion>,
-    /// Pages for the verbs that wait.
+    /// Pages that are lent already and not in use.
     spare: Vec<Grant>,
 }
 
@@ -147,13 +148,24 @@ impl Blkfront {
         self.lanes.len()
     }
 
-    /// A page lent to the backend, for segments.
+    /// A page lent to the backend, for segments, with whatever lies in it.
     ///
     /// # Errors
     ///
     /// When memory or grants have run out.
-    pub fn page(&self) -> Result<Grant, Errno> {
-        self.grants.lend(self.backend())
+    pub fn page(&mut self) -> Result<Grant, Errno> {
+        match self.spare.pop() {
+            Some(page) => Ok(page),
+            None => self.grants.lend(self.backend()),
+        }
+    }
+
+    /// Keeps the pages of a request that has ended for the next [`page`](Self::page): a backend
+    /// with persistent grants has them mapped already. A page that is dropped instead comes back
+    /// when that backend lets go of it, perhaps only when the disk is closed.
+    pub fn recycle(&mut self, request: Request) {
+        let pages = request.segments.into_iter().map(|segment| segment.page);
+        self.spare.extend(pages);
     }
 
     /// Puts a request on the first ring. The backend sees it after [`kick`](Self::kick).

@@ -9,7 +9,7 @@ use super::{
     Blkfront, Completion, Failure, Invalid, Operation, Request, RequestId, SECTORS_PER_PAGE,
     Segment, SubmitError,
 };
-use crate::{events, grants::Grant, xenbus::DeviceError};
+use crate::{events, xenbus::DeviceError};
 
 /// Why a verb has failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,10 +138,7 @@ impl Blkfront {
         let mut sectors = bytes / SECTOR_SIZE;
         let mut segments = Vec::new();
         while sectors > 0 {
-            let page = match self.spare.pop() {
-                Some(page) => page,
-                None => self.page().map_err(DiskError::NoMemory)?,
-            };
+            let page = self.page().map_err(DiskError::NoMemory)?;
             let here = u8::try_from(sectors).map_or(SECTORS_PER_PAGE, |s| s.min(SECTORS_PER_PAGE));
             segments.push(Segment {
                 page,
@@ -221,11 +218,9 @@ impl Blkfront {
         events::wait_for_any(VcpuId::new(0), &ports);
     }
 
-    /// Keeps the pages of a request for the next one.
+    /// Keeps the pages of a request for the next one; how it ended.
     fn finish(&mut self, done: Completion) -> Result<(), DiskError> {
-        let pages = done.request.segments.into_iter();
-        let pages: Vec<Grant> = pages.map(|segment| segment.page).collect();
-        self.spare.extend(pages);
+        self.recycle(done.request);
         done.result.map_err(DiskError::Failed)
     }
 }
