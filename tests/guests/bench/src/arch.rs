@@ -3,6 +3,8 @@
 //! The page-table operations work on a page and a table that [`Scratch`] owns: nothing else is
 //! mapped through them.
 
+mod grants;
+
 use core::arch::asm;
 
 use frontends::guest_abi::{
@@ -11,6 +13,8 @@ use frontends::guest_abi::{
     mmu::{MmuUpdate, MmuextCommand, MmuextOp, Pte, PteFlags, UVMF_NONE},
 };
 use frontends::memory::{Page, TablePage};
+
+pub(crate) use grants::Grants;
 
 const MAPPED: PteFlags = PteFlags::PRESENT
     .union(PteFlags::RW)

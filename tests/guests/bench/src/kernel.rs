@@ -4,6 +4,7 @@
 
 extern crate alloc;
 
+mod peer;
 mod user;
 
 use alloc::vec::Vec;
@@ -14,7 +15,7 @@ use frontends::start::StartOfDay;
 use frontends::traps::{self, TrapFrame};
 use frontends::{events, println, sched};
 
-use crate::arch::{self, Scratch};
+use crate::arch::{self, Grants, Scratch};
 
 const BOOT: VcpuId = VcpuId::new(0);
 /// Rounds in a row; even, so that what alternates ends as it began.
@@ -23,13 +24,18 @@ const ROUNDS: u64 = 100;
 const REPEATS: u64 = 10;
 /// Entries of a large batch.
 const BATCH: usize = 64;
+/// Pages of a large request for a disk.
+const PAGES: usize = 32;
 
 /// Measures, prints, and ends the domain.
-pub(crate) fn main(_start: &'static StartOfDay) -> ! {
+pub(crate) fn main(start: &'static StartOfDay) -> ! {
     traps::set_handler(pass_breakpoints);
-    let mut figures = Figures(Vec::new());
+    let mut figures = Figures {
+        only: start.command_line(),
+        taken: Vec::new(),
+    };
     let outcome = measure_all(&mut figures);
-    for (what, cycles) in figures.0 {
+    for (what, cycles) in figures.taken {
         println!("{what}: {cycles}");
     }
     match outcome {
@@ -44,7 +50,11 @@ fn pass_breakpoints(frame: &mut TrapFrame) -> bool {
 }
 
 /// What was measured, and what one round of it took.
-struct Figures(Vec<(&'static str, u64)>);
+struct Figures {
+    /// Part of the names of what is to be measured.
+    only: &'static str,
+    taken: Vec<(&'static str, u64)>,
+}
 
 impl Figures {
     /// Measures one thing.
@@ -53,6 +63,9 @@ impl Figures {
         what: &'static str,
         mut round: impl FnMut() -> Result<(), Errno>,
     ) -> Result<(), Errno> {
+        if !what.contains(self.only) {
+            return Ok(());
+        }
         let mut best = u64::MAX;
         for _ in 0..REPEATS {
             let start = arch::cycles();
@@ -61,7 +74,7 @@ impl Figures {
             }
             best = best.min(arch::cycles() - start);
         }
-        self.0.push((what, best.div_ceil(ROUNDS)));
+        self.taken.push((what, best.div_ceil(ROUNDS)));
         Ok(())
     }
 }
@@ -77,7 +90,9 @@ fn measure_all(figures: &mut Figures) -> Result<(), Errno> {
         Ok(())
     })?;
     page_tables(figures)?;
+    grants(figures)?;
     event_to_self(figures)?;
+    peer::wake_and_back(figures)?;
     figures.add("int3 and back", || {
         arch::breakpoint();
         Ok(())
@@ -100,6 +115,23 @@ fn page_tables(figures: &mut Figures) -> Result<(), Errno> {
     figures.add("new_baseptr", || scratch.new_baseptr())?;
     figures.add("TLB flush", || scratch.flush())?;
     figures.add("invlpg", || scratch.invlpg())
+}
+
+/// Single operations, and batches: for those the figure is that of the whole batch.
+fn grants(figures: &mut Figures) -> Result<(), Errno> {
+    let grants = Grants::new(PAGES)?;
+    figures.add("grant copy, 4 KiB", || grants.copy::<1>(4096, false))?;
+    figures.add("grant copy, 4 KiB, grant to grant", || {
+        grants.copy::<1>(4096, true)
+    })?;
+    figures.add("64 grant copies of 8 bytes", || {
+        grants.copy::<BATCH>(8, false)
+    })?;
+    figures.add("64 grant copies of 8 bytes, grant to grant", || {
+        grants.copy::<BATCH>(8, true)
+    })?;
+    figures.add("grant map and unmap", || grants.map::<1>())?;
+    figures.add("grant map and unmap of 32", || grants.map::<PAGES>())
 }
 
 /// An event that this domain sends to itself, fetched by looking or by upcall.
