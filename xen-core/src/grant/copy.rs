@@ -1,5 +1,7 @@
 //! Copying between frames, each granted or the caller's own.
 
+use core::fmt;
+
 use guest_abi::PAGE_SIZE;
 use guest_abi::frame::Mfn;
 use guest_abi::grant_table::{CopyEnd, CopyFlags, GrantCopy, GrantStatus};
@@ -15,87 +17,174 @@ pub trait CopyMachine: Machine {
     fn copy(&self, from: (Mfn, usize), to: (Mfn, usize), len: usize);
 }
 
-/// One side of a copy, held.
-struct Buffer<P> {
+/// Which page one side of a copy means.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Page {
+    what: u64,
+    domid: DomIdArg,
+    is_grant: bool,
+}
+
+impl Page {
+    const fn of(end: &CopyEnd, is_grant: bool) -> Self {
+        Self {
+            what: end.what,
+            domid: end.domid,
+            is_grant,
+        }
+    }
+}
+
+/// A page, claimed for one side of a copy.
+struct Claim<P> {
+    page: Page,
     frame: Mfn,
-    offset: usize,
     access: Access,
     grant: Option<(P, GrantRef)>,
 }
 
-/// Performs one copy on behalf of `caller`. `find` resolves the domains it names.
+/// Copies on behalf of one caller, one after the other.
 ///
-/// # Errors
-/// The status that the ABI gives each failure; no byte was copied then.
-pub fn copy<P: Party>(
-    caller: &P,
-    op: &GrantCopy,
-    find: impl Fn(DomIdArg) -> Option<P>,
-    machine: &impl CopyMachine,
-) -> Result<(), Refusal> {
-    let len = usize::from(op.len);
-    let flags = CopyFlags::from_bits_truncate(op.flags);
-    for end in [&op.source, &op.dest] {
-        if usize::from(end.offset) + len > PAGE_SIZE {
+/// Rings carry many small pieces of the same pages, so both pages of a copy stay claimed until the
+/// next one means others, or the batch ends.
+pub struct Copier<'a, P: Party, M: CopyMachine> {
+    caller: &'a P,
+    machine: &'a M,
+    source: Option<Claim<P>>,
+    dest: Option<Claim<P>>,
+    /// The domain named last.
+    peer: Option<(DomIdArg, P)>,
+}
+
+impl<'a, P: Party, M: CopyMachine> Copier<'a, P, M> {
+    /// Nothing copied yet.
+    pub const fn new(caller: &'a P, machine: &'a M) -> Self {
+        Self {
+            caller,
+            machine,
+            source: None,
+            dest: None,
+            peer: None,
+        }
+    }
+
+    /// Performs one copy. `find` resolves the domains it names.
+    ///
+    /// # Errors
+    /// Why no byte was copied.
+    pub fn copy(
+        &mut self,
+        op: &GrantCopy,
+        find: impl Fn(DomIdArg) -> Option<P>,
+    ) -> Result<(), Refusal> {
+        let len = usize::from(op.len);
+        let (from, to) = (usize::from(op.source.offset), usize::from(op.dest.offset));
+        if from + len > PAGE_SIZE || to + len > PAGE_SIZE {
             return Err(GrantStatus::BadCopyArg.into());
         }
+        let flags = CopyFlags::from_bits_truncate(op.flags);
+        let source = Page::of(&op.source, flags.contains(CopyFlags::SOURCE_GREF));
+        let source = match &self.source {
+            Some(claim) if claim.page == source => claim.frame,
+            _ => {
+                let claim = self.claim(source, Access::Read, &find)?;
+                claim.put_in(&mut self.source, self.machine)
+            }
+        };
+        let dest = Page::of(&op.dest, flags.contains(CopyFlags::DEST_GREF));
+        let dest = match &self.dest {
+            Some(claim) if claim.page == dest => claim.frame,
+            _ => {
+                let claim = self.claim(dest, Access::Write, &find)?;
+                claim.put_in(&mut self.dest, self.machine)
+            }
+        };
+        self.machine.copy((source, from), (dest, to), len);
+        Ok(())
     }
-    let is_grant = flags.contains(CopyFlags::SOURCE_GREF);
-    let source = claim(caller, &op.source, is_grant, Access::Read, &find, machine)?;
-    let is_grant = flags.contains(CopyFlags::DEST_GREF);
-    let dest = claim(caller, &op.dest, is_grant, Access::Write, &find, machine);
-    if let Ok(dest) = &dest {
-        machine.copy(
-            (source.frame, source.offset),
-            (dest.frame, dest.offset),
-            len,
-        );
-    }
-    release(source, machine);
-    dest.map(|dest| release(dest, machine))
-}
 
-fn claim<P: Party>(
-    caller: &P,
-    end: &CopyEnd,
-    is_grant: bool,
-    access: Access,
-    find: &impl Fn(DomIdArg) -> Option<P>,
-    machine: &impl CopyMachine,
-) -> Result<Buffer<P>, Refusal> {
-    let offset = usize::from(end.offset);
-    if is_grant {
-        let granter = find(end.domid).ok_or(GrantStatus::BadDomain)?;
-        let reference = end.reference();
-        let frame = begin_use(&granter, reference, caller.id(), access, machine)?;
-        return Ok(Buffer {
-            frame,
-            offset,
-            access,
-            grant: Some((granter, reference)),
-        });
-    }
-    // By frame number only one's own: foreign memory is reached by grants alone.
-    if end.domid != DomIdArg::SELF {
-        return Err(GrantStatus::PermissionDenied.into());
-    }
-    let frame = Mfn::new(end.what);
-    machine
-        .hold(caller.id(), frame, access)
-        .map_err(|_| GrantStatus::BadPage)?;
-    Ok(Buffer {
-        frame,
-        offset,
-        access,
-        grant: None,
-    })
-}
-
-fn release<P: Party>(buffer: Buffer<P>, machine: &impl Machine) {
-    match buffer.grant {
-        Some((granter, reference)) => {
-            end_use(&granter, reference, buffer.frame, buffer.access, machine);
+    fn claim(
+        &mut self,
+        page: Page,
+        access: Access,
+        find: &impl Fn(DomIdArg) -> Option<P>,
+    ) -> Result<Claim<P>, Refusal> {
+        if page.is_grant {
+            return self.claim_granted(page, access, find);
         }
-        None => machine.let_go(buffer.frame, buffer.access),
+        // By frame number only one's own: foreign memory is reached by grants alone.
+        if page.domid != DomIdArg::SELF {
+            return Err(GrantStatus::PermissionDenied.into());
+        }
+        let frame = Mfn::new(page.what);
+        self.machine
+            .hold(self.caller.id(), frame, access)
+            .map_err(|_| GrantStatus::BadPage)?;
+        Ok(Claim {
+            page,
+            frame,
+            access,
+            grant: None,
+        })
+    }
+
+    fn claim_granted(
+        &mut self,
+        page: Page,
+        access: Access,
+        find: &impl Fn(DomIdArg) -> Option<P>,
+    ) -> Result<Claim<P>, Refusal> {
+        let granter = match &self.peer {
+            Some((domid, peer)) if *domid == page.domid => peer,
+            _ => {
+                let found = find(page.domid).ok_or(GrantStatus::BadDomain)?;
+                &self.peer.insert((page.domid, found)).1
+            }
+        };
+        // Of the field, a reference is the lower half.
+        let reference = GrantRef::new((page.what & 0xffff_ffff) as u32);
+        let frame = begin_use(granter, reference, self.caller.id(), access, self.machine)?;
+        Ok(Claim {
+            page,
+            frame,
+            access,
+            grant: Some((granter.clone(), reference)),
+        })
+    }
+}
+
+impl<P: Party, M: CopyMachine> fmt::Debug for Copier<'_, P, M> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let frame = |claim: &Option<Claim<P>>| claim.as_ref().map(|claim| claim.frame);
+        let (source, dest) = (frame(&self.source), frame(&self.dest));
+        write!(f, "Copier({source:?} to {dest:?})")
+    }
+}
+
+impl<P: Party, M: CopyMachine> Drop for Copier<'_, P, M> {
+    fn drop(&mut self) {
+        for claim in [self.source.take(), self.dest.take()].into_iter().flatten() {
+            claim.release(self.machine);
+        }
+    }
+}
+
+impl<P: Party> Claim<P> {
+    /// Takes the place of the claim before it; the frame.
+    fn put_in(self, slot: &mut Option<Self>, machine: &impl Machine) -> Mfn {
+        let frame = self.frame;
+        if let Some(before) = slot.replace(self) {
+            before.release(machine);
+        }
+        frame
+    }
+
+    fn release(self, machine: &impl Machine) {
+        match self.grant {
+            Some((granter, reference)) => {
+                end_use(&granter, reference, self.frame, self.access, machine);
+            }
+            None => machine.let_go(self.frame, self.access),
+        }
     }
 }

@@ -8,7 +8,7 @@ use guest_abi::grant_table::GrantEntryFlags;
 use guest_abi::ids::{DomIdArg, GrantHandle};
 use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 
-use super::copy::copy;
+use super::copy::Copier;
 use super::entry::Access;
 use super::map::{Parts, map, release_some, unmap};
 use super::sim::{FRAMES, Memory, REFS, copy_request, domains, request};
@@ -183,7 +183,7 @@ proptest! {
                     op.source.offset = offset;
                     op.len = len;
                     let find = |arg: DomIdArg| domains.get(usize::from(arg.get())).cloned();
-                    let _ = copy(&domains[caller], &op, find, &memory);
+                    let _ = Copier::new(&domains[caller], &memory).copy(&op, find);
                 }
                 Op::Overwrite { place } => drop(memory.entries.lock().unwrap().remove(&place)),
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use guest_abi::grant_table::{GrantCopy, GrantEntryFlags, GrantStatus, MapFlags};
 use guest_abi::ids::DomIdArg;
 
-use super::copy::copy;
+use super::copy::Copier;
 use super::map::{Parts, map, unmap};
 use super::refusal::Refusal;
 use super::sim::{Memory, copy_request, domains, request};
@@ -91,7 +91,10 @@ fn a_copy_keeps_within_its_frames_and_its_rights() {
     let (memory, domains) = (Memory::default(), domains(1));
     domains[0].grant(1, 1, 2, GrantEntryFlags::READONLY);
     let find = |arg: DomIdArg| domains.get(usize::from(arg.get())).cloned();
-    let try_copy = |op: &GrantCopy| copy(&domains[1], op, find, &memory).map_err(Refusal::status);
+    let try_copy = |op: &GrantCopy| {
+        let mut copier = Copier::new(&domains[1], &memory);
+        copier.copy(op, find).map_err(Refusal::status)
+    };
     let mut op = copy_request(0, 1, 8);
     op.len = 4096;
     assert_eq!(try_copy(&op), Ok(()));
@@ -118,4 +121,39 @@ fn a_copy_keeps_within_its_frames_and_its_rights() {
     };
     assert_eq!(try_copy(&back), Err(GrantStatus::GeneralError));
     assert!(memory.is_untouched());
+}
+
+#[test]
+fn a_page_stays_claimed_until_a_copy_means_another_or_the_batch_ends() {
+    let (memory, domains) = (Memory::default(), domains(1));
+    domains[0].grant(1, 1, 2, GrantEntryFlags::empty());
+    domains[0].grant(2, 1, 4, GrantEntryFlags::empty());
+    let find = |arg: DomIdArg| domains.get(usize::from(arg.get())).cloned();
+    let mut copier = Copier::new(&domains[1], &memory);
+    for _ in 0..3 {
+        assert_eq!(copier.copy(&copy_request(0, 1, 8), find), Ok(()));
+        assert_eq!((memory.count(2), memory.count(8)), ((1, 0), (1, 1)));
+    }
+    // A refused copy costs the others nothing.
+    assert!(copier.copy(&copy_request(0, 3, 8), find).is_err());
+    assert_eq!(copier.copy(&copy_request(0, 2, 8), find), Ok(()));
+    assert_eq!((memory.count(2), memory.count(4)), ((0, 0), (1, 0)));
+    drop(copier);
+    assert!(memory.is_untouched());
+    assert_eq!((domains[0].flags(1), domains[0].flags(2)), (1, 1));
+}
+
+#[test]
+fn the_same_number_as_a_frame_and_as_a_reference_are_two_pages() {
+    let (memory, domains) = (Memory::default(), domains(1));
+    domains[0].grant(2, 1, 2, GrantEntryFlags::empty());
+    let find = |arg: DomIdArg| domains.get(usize::from(arg.get())).cloned();
+    let mut copier = Copier::new(&domains[1], &memory);
+    assert_eq!(copier.copy(&copy_request(0, 2, 8), find), Ok(()));
+    let by_frame = GrantCopy {
+        flags: 0,
+        ..copy_request(0, 2, 8)
+    };
+    let refused = copier.copy(&by_frame, find).map_err(Refusal::status);
+    assert_eq!(refused, Err(GrantStatus::PermissionDenied));
 }

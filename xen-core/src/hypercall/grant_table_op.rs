@@ -3,6 +3,7 @@
 //! A long array is worked on in pieces: between two, the arguments point at what is left.
 
 use core::fmt;
+use core::mem::offset_of;
 
 use guest_abi::errno::Errno;
 use guest_abi::frame::MachAddr;
@@ -16,7 +17,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 use super::guest_ptr::GuestPtr;
 use super::{Call, Reply, Stop};
 use crate::domain::DomainRef;
-use crate::grant::copy::copy;
+use crate::grant::copy::Copier;
 use crate::grant::machine::Caller;
 use crate::grant::map::{Parts, Place, Request, Unmapped, map, unmap};
 use crate::grant::refusal::Refusal;
@@ -39,7 +40,7 @@ pub fn grant_table_op(call: &mut Call<'_>) -> Reply {
     match command {
         GrantTableOp::MapGrantRef => each(call, count, map_grant_ref),
         GrantTableOp::UnmapGrantRef => unmap_all(call, count),
-        GrantTableOp::Copy => each(call, count, grant_copy),
+        GrantTableOp::Copy => copy_all(call, count),
         GrantTableOp::SetupTable => single(call, requests, count, setup_table),
         GrantTableOp::QuerySize => single(call, requests, count, query_size),
         GrantTableOp::SetVersion => set_version(requests),
@@ -202,22 +203,36 @@ fn unmap_one(
     )
 }
 
-fn grant_copy(call: &Call<'_>, op: &mut GrantCopy) {
-    let find = |domid| party(call, domid).ok();
-    op.status = match copy(call.vcpu.domain_ref(), op, find, &Caller(call.vcpu)) {
-        Ok(()) => GrantStatus::Okay.number(),
-        Err(refusal) => {
-            let (from, to) = (&op.source, &op.dest);
-            let what = format_args!(
-                "copy of {:#x} (d{}) to {:#x} (d{})",
-                from.what,
-                from.domid.get(),
-                to.what,
-                to.domid.get()
-            );
-            refused(call, what, refusal)
-        }
-    };
+/// Copies in batches of [`BATCH`]; of each request only the status goes back.
+fn copy_all(call: &mut Call<'_>, count: u32) -> Reply {
+    let requests = GuestPtr::<GrantCopy>::new(call.args[1]);
+    let now = count.min(BATCH);
+    let machine = Caller(call.vcpu);
+    let mut copier = Copier::new(call.vcpu.domain_ref(), &machine);
+    for index in 0..now {
+        let at = requests.at(index.into())?;
+        let op = at.copy_in()?;
+        let status = match copier.copy(&op, |domid| party(call, domid).ok()) {
+            Ok(()) => GrantStatus::Okay.number(),
+            Err(refusal) => copy_refused(call, &op, refusal),
+        };
+        at.field(offset_of!(GrantCopy, status)).copy_out(&status)?;
+    }
+    drop(copier);
+    pause_after::<GrantCopy>(call, now, count)
+}
+
+#[cold]
+fn copy_refused(call: &Call<'_>, op: &GrantCopy, refusal: Refusal) -> i16 {
+    let (from, to) = (&op.source, &op.dest);
+    let what = format_args!(
+        "copy of {:#x} (d{}) to {:#x} (d{})",
+        from.what,
+        from.domid.get(),
+        to.what,
+        to.domid.get()
+    );
+    refused(call, what, refusal)
 }
 
 /// An operation that takes exactly one structure.

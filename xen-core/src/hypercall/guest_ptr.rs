@@ -46,6 +46,11 @@ impl<T> GuestPtr<T> {
         self.address
     }
 
+    /// What lies `offset` bytes into the value claimed: one of its fields.
+    pub const fn field<F>(self, offset: usize) -> GuestPtr<F> {
+        GuestPtr::new(self.address.get().wrapping_add(offset as u64))
+    }
+
     /// The `index`-th element of the array that starts here.
     ///
     /// # Errors

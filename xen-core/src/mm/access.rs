@@ -13,7 +13,7 @@ use guest_abi::ids::DomId;
 use super::frame_table::Status;
 use super::hardware::Hardware;
 use super::heap;
-use super::machine::Owner;
+use super::machine::{Machine, Owner};
 use super::page_type::PageType;
 use super::pagetable::{Budget, Refusal, Space, TableError, Tables};
 use crate::cpu::AtomicCpuMask;
@@ -83,12 +83,31 @@ impl Hold {
 /// # Errors
 /// When it is not the owner's, or serves as something that must not be written.
 pub fn hold(owner: DomId, mfn: Mfn, hold: Hold) -> Result<(), Refusal> {
-    on_behalf_of_nobody(|space| match hold {
-        Hold::Read => space.get_page(mfn, owner).map(drop),
-        Hold::Write => space.get_writable(mfn, owner).map(drop),
-    })?;
+    if !hold_shared(owner, mfn, hold) {
+        on_behalf_of_nobody(|space| match hold {
+            Hold::Read => space.get_page(mfn, owner).map(drop),
+            Hold::Write => space.get_writable(mfn, owner).map(drop),
+        })?;
+    }
     hold.counter().fetch_add(1, Ordering::Relaxed);
     Ok(())
+}
+
+/// The usual case in the few instructions it takes: a frame that is its owner's, and in use as what
+/// it is wanted for.
+#[inline]
+fn hold_shared(owner: DomId, mfn: Mfn, hold: Hold) -> bool {
+    let Some(page) = heap::page(mfn) else {
+        return false;
+    };
+    if page.get(owner).is_err() {
+        return false;
+    }
+    let held = hold == Hold::Read || page.ty.get_shared(PageType::Writable);
+    if !held && page.put() {
+        Hardware.release(mfn, page);
+    }
+    held
 }
 
 /// Ends what [`hold`] began.
@@ -97,10 +116,12 @@ pub fn let_go(mfn: Mfn, hold: Hold) {
         return;
     };
     hold.counter().fetch_sub(1, Ordering::Relaxed);
-    on_behalf_of_nobody(|space| match hold {
-        Hold::Read => space.put_page(mfn, page),
-        Hold::Write => space.put_writable(mfn, page),
-    });
+    // The core's own hold is in no TLB, so while others use the frame nothing has to be noted.
+    if hold == Hold::Write && !page.ty.put_shared() {
+        on_behalf_of_nobody(|space| space.put_writable(mfn, page));
+    } else if page.put() {
+        Hardware.release(mfn, page);
+    }
 }
 
 /// A space without tables: holding frames changes none. All frames are foreign to it, so a table
