@@ -100,13 +100,16 @@ fn fire(cpu: CpuId, alarm: Alarm, vcpu: &VcpuRef, now: u64) {
 }
 
 /// Asks for an interrupt at the next deadline or at the end of the slice, unless one has been
-/// asked for already: setting the timer is dear.
+/// asked for that comes before. Setting the timer is dear, and most deadlines move away before
+/// they come: an interrupt that is early finds nothing due and asks for the next.
 pub(super) fn program(cpu: CpuId) {
     let here = PerCpu::of(cpu);
     let slice_end = here.slice_end.load(Ordering::Relaxed);
     let next = here.timers.lock().next_deadline().unwrap_or(NEVER);
     let deadline = next.min(slice_end);
-    if here.programmed.swap(deadline, Ordering::Relaxed) != deadline {
-        machine::arm_timer((deadline != NEVER).then_some(deadline));
+    // Only this CPU programs its timer.
+    if deadline < here.programmed.load(Ordering::Relaxed) {
+        here.programmed.store(deadline, Ordering::Relaxed);
+        machine::arm_timer(Some(deadline));
     }
 }

@@ -174,6 +174,22 @@ fn release(cpu: CpuId, prev: &VcpuRef, now: u64) {
     }
 }
 
+/// Sets when the turn of this CPU's runner is over, now that somebody waits for it. `false` when
+/// it is over, or the runner is another CPU's.
+pub(super) fn limit_slice(cpu: CpuId, now: u64) -> bool {
+    let here = PerCpu::of(cpu);
+    let end = here
+        .slice_start
+        .load(Ordering::Relaxed)
+        .saturating_add(SLICE_NS);
+    if cpu != machine::this_cpu() || end <= now {
+        return false;
+    }
+    here.slice_end.store(end, Ordering::Relaxed);
+    alarm::program(cpu);
+    true
+}
+
 /// Sets when the runner's turn is over: only if somebody waits for it.
 fn set_slice_end(cpu: CpuId, now: u64) {
     let here = PerCpu::of(cpu);

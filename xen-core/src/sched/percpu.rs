@@ -51,7 +51,7 @@ pub(super) struct PerCpu {
     pub(super) slice_start: AtomicU64,
     /// When somebody else's turn comes; [`NEVER`] while nobody waits.
     pub(super) slice_end: AtomicU64,
-    /// What its timer is set to; [`NEVER`] once that has interrupted.
+    /// What its timer is set to, no later than it must; [`NEVER`] once that has interrupted.
     pub(super) programmed: AtomicU64,
     /// How long it has idled, up to the last time it stopped.
     idled_ns: AtomicU64,

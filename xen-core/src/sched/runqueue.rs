@@ -48,7 +48,10 @@ impl Runner {
 /// The vCPUs that wait for one CPU.
 #[derive(Debug)]
 pub struct RunQueue<T> {
-    waiting: BTreeMap<Ticket, Waiting<T>>,
+    /// The one furthest behind. Most often it is the only one, and then costs no tree.
+    first: Option<(Ticket, Waiting<T>)>,
+    /// All others.
+    others: BTreeMap<Ticket, Waiting<T>>,
     runner: Option<Runner>,
     clock: VirtualTime,
     /// Progress minus clock.
@@ -75,7 +78,8 @@ impl<T> RunQueue<T> {
     /// Nobody waits, nobody runs.
     pub const fn new() -> Self {
         Self {
-            waiting: BTreeMap::new(),
+            first: None,
+            others: BTreeMap::new(),
             runner: None,
             clock: VirtualTime::ZERO,
             correction: 0,
@@ -85,18 +89,18 @@ impl<T> RunQueue<T> {
 
     /// How many wait.
     pub fn len(&self) -> usize {
-        self.waiting.len()
+        usize::from(self.first.is_some()) + self.others.len()
     }
 
     /// Whether nobody waits.
     pub fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
+        self.first.is_none()
     }
 
     /// Gives back the memory that an empty queue keeps for what comes next.
     pub fn trim(&mut self) {
-        if self.waiting.is_empty() {
-            self.waiting = BTreeMap::new();
+        if self.others.is_empty() {
+            self.others = BTreeMap::new();
         }
     }
 
@@ -107,7 +111,7 @@ impl<T> RunQueue<T> {
 
     /// Where the one furthest behind of those who wait stands.
     pub fn first_vtime(&self) -> Option<VirtualTime> {
-        self.waiting.keys().next().map(|ticket| ticket.vtime)
+        self.first.as_ref().map(|(ticket, _)| ticket.vtime)
     }
 
     /// The virtual clock: the virtual time of the one furthest behind among all that wait or run.
@@ -155,30 +159,45 @@ impl<T> RunQueue<T> {
             arrival: self.arrivals,
         };
         self.arrivals += 1;
-        self.waiting.insert(ticket, waiting);
+        let later = match &self.first {
+            Some((first, _)) if *first < ticket => Some((ticket, waiting)),
+            _ => self.first.replace((ticket, waiting)),
+        };
+        self.others.extend(later);
         ticket
     }
 
     /// Takes out the one that holds `ticket`; `None` when somebody else was faster.
     pub fn remove(&mut self, ticket: Ticket) -> Option<Waiting<T>> {
-        self.waiting.remove(&ticket)
+        match &self.first {
+            Some((first, _)) if *first == ticket => self.take_first().map(|(_, waiting)| waiting),
+            _ => self.others.remove(&ticket),
+        }
+    }
+
+    fn take_first(&mut self) -> Option<(Ticket, Waiting<T>)> {
+        let first = self.first.take();
+        if !self.others.is_empty() {
+            self.first = self.others.pop_first();
+        }
+        first
     }
 
     /// Takes out the one furthest behind.
     pub fn pop(&mut self, now: u64) -> Option<(Ticket, Waiting<T>)> {
         self.clock = self.clock(now);
-        self.waiting.pop_first()
+        self.take_first()
     }
 
     /// Takes out the one furthest behind that may run on `cpu`, for another CPU's use.
     pub fn steal(&mut self, cpu: CpuId, now: u64) -> Option<(Ticket, Waiting<T>)> {
         self.clock = self.clock(now);
-        let ticket = *self
-            .waiting
-            .iter()
+        let waiting = self.first.iter().map(|(ticket, waiting)| (ticket, waiting));
+        let ticket = *waiting
+            .chain(&self.others)
             .find(|(_, waiting)| waiting.affinity.contains(cpu))?
             .0;
-        Some((ticket, self.waiting.remove(&ticket)?))
+        Some((ticket, self.remove(ticket)?))
     }
 
     /// Whether one with this share would take the runner's place if it were queued now.
@@ -193,7 +212,7 @@ impl<T> RunQueue<T> {
     /// at once if it is behind by more than a margin, at the slice's end if it is behind at all.
     pub fn first_overtakes(&self, share: Share, since: u64, now: u64) -> bool {
         let slice_over = now.saturating_sub(since) >= SLICE_NS;
-        self.waiting.values().next().is_some_and(|first| {
+        self.first.as_ref().is_some_and(|(_, first)| {
             first.share.preempts(share) || slice_over && first.share.vtime() <= share.vtime()
         })
     }

@@ -9,7 +9,7 @@ use super::percpu::{self, PerCpu, Softirq, raise};
 use super::placement;
 use super::runqueue::Waiting;
 use super::vcpu::{Inner, Place};
-use super::{machine, poll};
+use super::{dispatch, machine, poll};
 use crate::cpu::CpuId;
 use crate::domain::{Domain, Vcpu, VcpuRef};
 use crate::time;
@@ -48,10 +48,12 @@ pub fn kick(vcpu: &Vcpu) {
 
 /// Brings a vCPU's place in line with whether it may run.
 pub(super) fn settle(vcpu: &VcpuRef) {
-    rest_if_due(vcpu.domain(), vcpu);
     let now = time::now();
     let mut inner = vcpu.sched.inner.lock();
-    if inner.place == Place::Off && vcpu.sched.may_run(&inner, vcpu.domain()) {
+    let state = vcpu.sched.resting_state(&inner, vcpu.domain());
+    if state != State::Runnable {
+        rest(&mut inner, state, now);
+    } else if inner.place == Place::Off {
         enqueue(vcpu.clone(), &mut inner, now);
     }
 }
@@ -62,9 +64,12 @@ pub(super) fn rest_if_due(domain: &Domain, vcpu: &Vcpu) {
     let now = time::now();
     let mut inner = vcpu.sched.inner.lock();
     let state = vcpu.sched.resting_state(&inner, domain);
-    if state == State::Runnable {
-        return;
+    if state != State::Runnable {
+        rest(&mut inner, state, now);
     }
+}
+
+fn rest(inner: &mut Inner, state: State, now: u64) {
     match inner.place {
         Place::Off => inner.enter(state, now),
         Place::Queued(cpu, ticket) => {
@@ -110,13 +115,14 @@ pub(super) fn enqueue_on(target: CpuId, vcpu: VcpuRef, share: Share, inner: &mut
         let top = VirtualTime::ZERO.plus(TOP.load(Ordering::Relaxed));
         queue.catch_up(top, now);
     }
-    // The first to wait needs the CPU's attention even if it preempts nobody: while nobody
-    // waited, no end of the slice was set.
-    let needs_attention = queue.is_empty() || queue.is_preempted_by(share, now);
+    let preempts = queue.is_preempted_by(share, now);
+    let is_first = queue.is_empty();
     inner.place = Place::Queued(target, queue.insert(waiting, now));
     drop(queue);
     inner.home = target;
-    if needs_attention {
+    // The first to wait concerns the CPU even if it preempts nobody: while nobody waited, no end
+    // of the slice was set.
+    if preempts || is_first && !dispatch::limit_slice(target, now) {
         percpu::claim_idle(target);
         raise(target, Softirq::Schedule);
     }

@@ -14,6 +14,7 @@
 use guest_abi::frame::GuestVirtAddr;
 use guest_abi::trap::{FLAT_RING3_CS64, FLAT_RING3_SS64};
 use guest_abi::vcpu::CpuUserRegs;
+use zerocopy::IntoBytes as _;
 
 use super::flags;
 use super::machine::Machine;
@@ -131,13 +132,8 @@ fn push(stack: u64, words: &[u64], machine: &impl Machine) -> Result<u64, CrashR
     if is_off_limits(top, bytes) {
         return Err(bad);
     }
-    let mut image = [0; MAX_WORDS * 8];
-    for (slot, word) in image.chunks_exact_mut(8).zip(words) {
-        slot.copy_from_slice(&word.to_le_bytes());
-    }
-    let image = image.get(..words.len() * 8).ok_or(bad)?;
     machine
-        .write(GuestVirtAddr::new(top), image)
+        .write(GuestVirtAddr::new(top), words.as_bytes())
         .map_err(|_| bad)?;
     Ok(top)
 }

@@ -65,12 +65,14 @@ fn save(vcpu: &VcpuRef) {
 }
 
 fn resume(vcpu: &VcpuRef) {
+    let frame = frame_of_this_cpu();
     let mut loaded = LOADED[this_cpu().index()].lock();
     let mut context = vcpu.context.lock();
     let is_here = loaded
         .as_ref()
         .is_some_and(|old| old.vcpu.is(vcpu) && old.generation == context.generation);
-    let mut regs = context.regs;
+    // SAFETY: this CPU's frame, to which no reference is alive (see `exit::leave`).
+    unsafe { frame.write(context.regs) };
     let mut selectors_failed = false;
     if !is_here {
         let old = loaded.take();
@@ -89,10 +91,9 @@ fn resume(vcpu: &VcpuRef) {
     drop(context);
     drop(loaded);
     if selectors_failed {
-        deliver_failsafe(vcpu, &mut regs);
+        // SAFETY: as above.
+        deliver_failsafe(vcpu, unsafe { &mut *frame });
     }
-    // SAFETY: as in `save`.
-    unsafe { frame_of_this_cpu().write(regs) };
 }
 
 /// Loads everything but the frame. Says whether all selectors were good.

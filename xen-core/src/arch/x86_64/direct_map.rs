@@ -20,7 +20,7 @@ pub const ENTRIES: usize = 512;
 /// Where `address` is mapped.
 pub fn pointer(address: MachAddr) -> *mut u8 {
     debug_assert!(address.get() < DIRECT_MAP_LIMIT);
-    (DIRECT_MAP_BASE + address.get() % DIRECT_MAP_LIMIT) as *mut u8
+    (DIRECT_MAP_BASE + address.get().min(DIRECT_MAP_LIMIT - PAGE_SIZE as u64)) as *mut u8
 }
 
 /// A frame seen as 512 words.
