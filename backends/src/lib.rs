@@ -6,6 +6,8 @@ extern crate alloc;
 
 pub mod blkback;
 pub mod console;
+#[cfg(any(test, feature = "fake"))]
+pub mod fuzzing;
 pub mod host;
 pub mod signal;
 #[cfg(any(test, feature = "fake"))]

@@ -215,7 +215,12 @@ impl FakeFront {
         ring.channel.send();
     }
 
-    /// The backend's half of a ring: requests that fit before responses must be read.
+    /// Writes a word of the first page of a ring: one of the indices, say.
+    pub fn poke(&self, queue: usize, offset: usize, value: u32) {
+        self.rings[queue].pages[0].store_u32(offset, value);
+    }
+
+    /// How many requests fit before responses must be read.
     #[must_use]
     pub fn room(&self, queue: usize) -> u32 {
         let ring = &self.rings[queue];

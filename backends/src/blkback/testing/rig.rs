@@ -34,6 +34,7 @@ pub struct Rig {
     pub blkback: Rc<Blkback>,
     /// The toolstack's hold on it.
     pub control: Control,
+    options: Options,
     task: Task<Result<End, Error>>,
 }
 
@@ -65,6 +66,7 @@ impl Rig {
             disk,
             blkback,
             control,
+            options,
             task,
         };
         rig.run();
@@ -103,8 +105,8 @@ impl Rig {
 
     /// Starts another backend where one has ended.
     pub fn take_over(&mut self) {
-        let options = Options::default();
-        (self.control, self.blkback, self.task) = start(&self.host, &self.disk, options);
+        let started = start(&self.host, &self.disk, self.options);
+        (self.control, self.blkback, self.task) = started;
         self.run();
     }
 

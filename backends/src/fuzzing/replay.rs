@@ -1,0 +1,118 @@
+//! The corpus: replayed always, grown on demand.
+
+use super::{Seen, blkback, xenstore};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::{fs, println};
+
+fn corpus(target: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("fuzz/corpus")
+        .join(target)
+}
+
+/// Inputs by name, so that the order is everywhere the same.
+fn inputs(target: &str) -> BTreeMap<String, Vec<u8>> {
+    let files = fs::read_dir(corpus(target)).expect("a folder of inputs");
+    files
+        .map(|file| {
+            let file = file.unwrap();
+            let name = file.file_name().into_string().unwrap();
+            (name, fs::read(file.path()).unwrap())
+        })
+        .collect()
+}
+
+fn replay(target: &str, run: fn(&[u8]) -> Seen) -> Seen {
+    let inputs = inputs(target);
+    assert!(inputs.len() >= 10, "{target}: where is the corpus?");
+    let mut all = Seen::default();
+    for (name, bytes) in inputs {
+        println!("{target}/{name}");
+        all.learn(&run(&bytes));
+    }
+    all
+}
+
+#[test]
+fn the_corpus_of_blkback_breaks_no_promise() {
+    replay("blkback", blkback);
+}
+
+#[test]
+fn the_corpus_of_xenstore_breaks_no_promise() {
+    replay("xenstore", xenstore);
+}
+
+/// A generator of numbers good enough to mutate with.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0
+    }
+
+    fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.next() >> 16).unwrap() % end.max(1)
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.next().to_le_bytes()[2]
+    }
+}
+
+/// An input made of others.
+fn mutated(parents: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
+    let mut bytes = parents[random.below(parents.len())].clone();
+    for _ in 0..=random.below(6) {
+        let at = random.below(bytes.len() + 1);
+        match random.below(4) {
+            0 => bytes.insert(at, random.byte()),
+            1 if at < bytes.len() => bytes[at] = random.byte(),
+            2 => {
+                let other = &parents[random.below(parents.len())];
+                let from = random.below(other.len() + 1);
+                bytes.truncate(at);
+                bytes.extend_from_slice(&other[from..]);
+            }
+            _ => bytes.extend((0..random.below(40)).map(|_| random.byte())),
+        }
+    }
+    bytes.truncate(600);
+    bytes
+}
+
+fn grow(target: &str, run: fn(&[u8]) -> Seen, rounds: usize, seed: u64) {
+    let mut all = replay(target, run);
+    let mut parents: Vec<_> = inputs(target).into_values().collect();
+    let mut random = Random(seed);
+    for _ in 0..rounds {
+        let bytes = mutated(&parents, &mut random);
+        // Left behind if this one breaks something.
+        fs::write(corpus(target).join("last"), &bytes).unwrap();
+        if all.learn(&run(&bytes)) {
+            let name = format!("grown-{:016x}", random.next());
+            fs::write(corpus(target).join(name), &bytes).unwrap();
+            parents.push(bytes);
+        }
+    }
+    fs::remove_file(corpus(target).join("last")).unwrap();
+}
+
+#[test]
+#[ignore = "adds inputs to the corpus: run it by hand, look at what it added"]
+fn grow_the_corpus() {
+    let number = |name, or| {
+        std::env::var(name)
+            .ok()
+            .and_then(|n| n.parse().ok())
+            .unwrap_or(or)
+    };
+    let (rounds, seed) = (number("ROUNDS", 20_000), number("SEED", 0x5eed));
+    let rounds = usize::try_from(rounds).unwrap();
+    grow("blkback", blkback, rounds, seed);
+    grow("xenstore", xenstore, rounds, seed);
+}
