@@ -17,6 +17,11 @@ use crate::toolstack::{Guest, Toolstack};
 
 /// How long a guest may take to let go of a device.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a guest may take to notice a device at all: one without a driver never does.
+const UNBORN: Duration = Duration::from_secs(3);
+/// How long a guest may take to see that a device's nodes have gone. One that finds new nodes in
+/// their place instead would take them for the old ones.
+const SETTLE: Duration = Duration::from_millis(250);
 /// How long real devices may take to finish.
 const DRAIN: Duration = Duration::from_secs(30);
 
@@ -54,15 +59,17 @@ impl Toolstack {
     ) -> Result<(), DetachError> {
         let (kind, id) = (device.kind(), device.id());
         nodes::set_offline(&mut self.store().borrow_mut(), guest.domain, kind, id);
-        if self.has_frontend(guest, device) {
-            device.ask_to_close();
-        } else {
+        device.ask_to_close();
+        let early = self.runtime.timeout(UNBORN, device.gone()).await;
+        if early.is_err() && !self.has_frontend(guest, device) {
             device.leave();
         }
-        let gone = self.runtime.timeout(PATIENCE, device.gone()).await;
-        gone.map_err(|_| DetachError {
+        let gone = self.runtime.timeout(PATIENCE - UNBORN, device.gone());
+        gone.await.map_err(|_| DetachError {
             device: device.title(),
-        })
+        })?;
+        self.runtime.sleep(SETTLE).await;
+        Ok(())
     }
 
     /// Whether the guest has ever done anything with a device.
