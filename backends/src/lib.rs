@@ -9,6 +9,7 @@ pub mod console;
 #[cfg(any(test, feature = "fake"))]
 pub mod fuzzing;
 pub mod host;
+pub mod netback;
 pub mod signal;
 #[cfg(any(test, feature = "fake"))]
 pub mod testing;

@@ -1,0 +1,325 @@
+//! Does in software what the sender left to whoever takes its packet.
+//!
+//! A frontend that takes checksums still to be computed and packets still to be cut gets them as
+//! they are. For the others, and for the wire, packets are gathered in memory of ours, cut, and
+//! completed there.
+
+pub(super) mod checksum;
+pub(super) mod segment;
+
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+
+use guest_abi::PAGE_SIZE;
+use guest_abi::io::netif::NR_SLOTS_MIN;
+
+use super::deliver;
+use super::packet::{self, Family, HEADER, IPV4, IPV6, Layout, ethertype};
+use super::plan::{End, Op, Part, Plan, frame_parts};
+use super::rx::Load;
+use super::rx::held::{Held, Token};
+use super::scratch::{Fate, Scratch};
+use super::switch::Target;
+use super::tx::validate::Request;
+use super::vif::{QueueRef, Vif};
+use crate::host::{IoMemory, Piece};
+use checksum::Sum;
+use segment::{Segments, seal};
+
+/// Frames of one guest that may wait for receivers.
+const MAX_FRAMES_HELD: usize = 64;
+
+/// What a receiver takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Abilities {
+    /// Packets of several pages.
+    pub(super) scattered: bool,
+    /// Checksums still to be computed, over IPv4 and IPv6.
+    pub(super) checksum: [bool; 2],
+    /// Packets still to be cut, over IPv4 and IPv6.
+    pub(super) segmentation: [bool; 2],
+}
+
+impl Abilities {
+    /// Whether a packet can be taken as it is.
+    pub(super) fn take(&self, request: &Request, header: &[u8]) -> bool {
+        if !self.scattered && usize::from(request.size) > PAGE_SIZE {
+            return false;
+        }
+        let family = |abilities: [bool; 2], family| match family {
+            Family::V4 => abilities[0],
+            Family::V6 => abilities[1],
+        };
+        if let Some(gso) = request.gso {
+            return family(self.segmentation, gso.family);
+        }
+        !request.blank
+            || match ethertype(header) {
+                Some((IPV4, _)) => family(self.checksum, Family::V4),
+                Some((IPV6, _)) => family(self.checksum, Family::V6),
+                _ => false,
+            }
+    }
+}
+
+/// A packet on its way into our memory, and on to those who need it finished.
+pub(super) struct Gathered {
+    /// Which packet of the batch it is.
+    pub(super) packet: usize,
+    pub(super) request: Request,
+    pub(super) header: [u8; HEADER],
+    pub(super) header_len: usize,
+    pub(super) pieces: Vec<Piece>,
+    pub(super) targets: Vec<Target>,
+}
+
+/// A frame as it goes over a wire.
+type Frame = Vec<Piece>;
+
+/// Plans a packet's way into our memory: its first bytes are put there at once.
+pub(super) fn gather(
+    vif: &Vif,
+    header: &[u8],
+    size: usize,
+    sender: usize,
+    parts: &[Part],
+    plan: &mut Plan,
+) -> Option<Vec<Piece>> {
+    let spread = size > PAGE_SIZE;
+    let mut pool = vif.pool.borrow_mut();
+    let block = if spread {
+        pool.packet(&*vif.host)?
+    } else {
+        pool.page(&*vif.host)?
+    };
+    block.copy_to(0, header);
+    let memory = plan.memory(&block);
+    let mut pieces = Vec::with_capacity(if spread { NR_SLOTS_MIN } else { 1 });
+    let (mut start, mut len) = (0, header.len());
+    for part in parts.iter().skip(1) {
+        if spread && part.fresh {
+            pieces.push(piece(&block, start, len));
+            (start, len) = (start + PAGE_SIZE, 0);
+        }
+        if len + part.len > PAGE_SIZE || start >= block.len() {
+            return None;
+        }
+        plan.ops.push(Op {
+            source: part.source,
+            dest: End::Own {
+                memory,
+                offset: start + len,
+            },
+            len: part.len,
+            sender: Some(sender),
+            announced: None,
+        });
+        len += part.len;
+    }
+    pieces.push(piece(&block, start, len));
+    Some(pieces)
+}
+
+fn piece(memory: &Rc<dyn IoMemory>, offset: usize, len: usize) -> Piece {
+    Piece {
+        memory: memory.clone(),
+        offset,
+        len,
+    }
+}
+
+/// Finishes what was gathered, and passes it on.
+pub(super) fn deliver(queue: &QueueRef, scratch: &mut Scratch, now: u64) {
+    if scratch.gathered.is_empty() {
+        return;
+    }
+    let vif = &queue.vif;
+    let mut uplinks = Vec::new();
+    for gathered in core::mem::take(&mut scratch.gathered) {
+        let frames = finish(vif, &gathered).unwrap_or_default();
+        let mut sent = false;
+        for target in &gathered.targets {
+            sent |= match target {
+                Target::Uplink(uplink) => {
+                    if !uplinks.iter().any(|known| Rc::ptr_eq(known, uplink)) {
+                        uplinks.push(uplink.clone());
+                    }
+                    uplink.transmit(&frames)
+                }
+                Target::Vif(to) => send_frames(vif, to, &gathered, &frames, scratch, now),
+            };
+        }
+        if let Some(packet) = scratch.packets.get_mut(gathered.packet)
+            && sent
+        {
+            packet.fate = Fate::Sent;
+        }
+    }
+    scratch.plan.run(&*vif.host);
+    uplinks.iter().for_each(|uplink| uplink.kick());
+}
+
+fn send_frames(
+    vif: &Vif,
+    to: &Rc<Vif>,
+    gathered: &Gathered,
+    frames: &[Frame],
+    scratch: &mut Scratch,
+    now: u64,
+) -> bool {
+    let header = gathered
+        .header
+        .get(..gathered.header_len)
+        .unwrap_or_default();
+    let mut sent = false;
+    for frame in frames {
+        let size = frame.iter().map(|piece| piece.len).sum();
+        if size > PAGE_SIZE && !to.abilities.scattered {
+            to.counters.received.drop();
+            continue;
+        }
+        frame_parts(&mut scratch.parts, &mut scratch.plan, frame);
+        let load = Load {
+            parts: &scratch.parts,
+            size,
+            blank: false,
+            validated: gathered.request.validated,
+            gso: None,
+            sender: None,
+        };
+        let keep = || {
+            Token::new(&vif.frames_held, MAX_FRAMES_HELD).map(|token| Held::Frame {
+                pieces: frame.clone(),
+                token,
+            })
+        };
+        let fate = deliver::place(to, header, &load, &mut scratch.plan, now, Some(keep));
+        sent |= fate != Fate::Dropped;
+    }
+    sent
+}
+
+/// Makes of a packet what can go over a wire; `None` if it is not what it says.
+fn finish(vif: &Vif, gathered: &Gathered) -> Option<Vec<Frame>> {
+    let header = gathered.header.get(..gathered.header_len)?;
+    let request = &gathered.request;
+    if !request.blank {
+        return Some(alloc::vec![gathered.pieces.clone()]);
+    }
+    let layout = packet::layout(header)?;
+    let size = usize::from(request.size);
+    match request.gso {
+        Some(gso) => cut(
+            vif,
+            &Segments::new(header, layout, gso, size)?,
+            &gathered.pieces,
+        ),
+        None => {
+            complete(gathered, &layout)?;
+            Some(alloc::vec![gathered.pieces.clone()])
+        }
+    }
+}
+
+/// Computes the checksum that the sender left out.
+fn complete(gathered: &Gathered, layout: &Layout) -> Option<()> {
+    let mut header = gathered.header;
+    let front = header.get_mut(..gathered.header_len)?;
+    let end = layout.transport + layout.transport_len;
+    if end > usize::from(gathered.request.size) {
+        return None;
+    }
+    let mut cursor = Cursor::new(&gathered.pieces);
+    cursor.skip(front.len());
+    let sum = cursor.sum(end.saturating_sub(front.len()));
+    seal(front, layout, layout.transport_len, sum)?;
+    gathered.pieces.first()?.memory.copy_to(0, front);
+    Some(())
+}
+
+fn cut(vif: &Vif, segments: &Segments<'_>, pieces: &[Piece]) -> Option<Vec<Frame>> {
+    /// Headers begin at multiples of this.
+    const ALIGN: usize = 64;
+    let mut pool = vif.pool.borrow_mut();
+    let mut frames = Vec::with_capacity(segments.count());
+    let mut cursor = Cursor::new(pieces);
+    cursor.skip(segments.header_len());
+    let mut page = pool.page(&*vif.host)?;
+    let mut used = 0;
+    for index in 0..segments.count() {
+        let (_, payload) = segments.range(index);
+        let sum = cursor.clone().sum(payload);
+        let segment = segments.segment(index, sum)?;
+        let headers = segment.headers();
+        if used + headers.len() > PAGE_SIZE {
+            (page, used) = (pool.page(&*vif.host)?, 0);
+        }
+        page.copy_to(used, headers);
+        let mut frame = Vec::with_capacity(3);
+        frame.push(piece(&page, used, headers.len()));
+        cursor.take(payload, &mut frame);
+        frames.push(frame);
+        used += headers.len().next_multiple_of(ALIGN);
+    }
+    Some(frames)
+}
+
+/// A place within a packet in our memory.
+#[derive(Clone)]
+struct Cursor<'a> {
+    pieces: core::slice::Iter<'a, Piece>,
+    piece: Option<&'a Piece>,
+    /// Bytes of the piece that are behind us.
+    done: usize,
+}
+
+impl<'a> Cursor<'a> {
+    fn new(pieces: &'a [Piece]) -> Self {
+        let mut pieces = pieces.iter();
+        Self {
+            piece: pieces.next(),
+            pieces,
+            done: 0,
+        }
+    }
+
+    /// Calls `each` with the pieces of the next `len` bytes: which, from where, and how much.
+    fn walk(&mut self, mut len: usize, mut each: impl FnMut(&Piece, usize, usize)) {
+        while len > 0 {
+            let Some(piece) = self.piece else { return };
+            let part = len.min(piece.len - self.done);
+            if part > 0 {
+                each(piece, self.done, part);
+            }
+            self.done += part;
+            len -= part;
+            if self.done == piece.len {
+                (self.piece, self.done) = (self.pieces.next(), 0);
+            }
+        }
+    }
+
+    fn skip(&mut self, len: usize) {
+        self.walk(len, |_, _, _| {});
+    }
+
+    fn take(&mut self, len: usize, into: &mut Vec<Piece>) {
+        self.walk(len, |piece, at, len| into.push(piece.part(at, len)));
+    }
+
+    fn sum(&mut self, len: usize) -> Sum {
+        let mut sum = Sum::default();
+        let mut buffer = [0; 2048];
+        self.walk(len, |piece, mut at, mut len| {
+            while len > 0 {
+                let part = len.min(buffer.len());
+                let bytes = buffer.get_mut(..part).unwrap_or_default();
+                piece.read(at, bytes);
+                sum.add(bytes);
+                at += part;
+                len -= part;
+            }
+        });
+        sum
+    }
+}

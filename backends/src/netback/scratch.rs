@@ -1,0 +1,110 @@
+//! What a pass over a queue works with.
+//!
+//! Passes don't nest and don't wait, so one is enough for all the vifs of a switch; and what it
+//! allocates is kept from one pass to the next.
+
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use core::ops::Range;
+
+use guest_abi::{Errno, PAGE_SIZE};
+
+use super::offload::Gathered;
+use super::packet::HEADER;
+use super::plan::{End, Part, Plan};
+use super::tx::validate::{Request, Slot};
+use crate::host::{Host, IoMemory};
+
+/// Bytes from one header to the next.
+const STRIDE: usize = 256;
+
+/// How a packet is answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It got somewhere.
+    Sent,
+    /// It did not.
+    Dropped,
+    /// It waits for its receiver, which will answer it.
+    Held,
+}
+
+/// A packet taken from a guest's ring.
+#[derive(Clone, Debug)]
+pub(super) struct Packet {
+    pub(super) request: Request,
+    /// Its slots, among those of the pass.
+    pub(super) slots: Range<usize>,
+    /// Bytes of it that we have a copy of.
+    pub(super) header_len: usize,
+    pub(super) fate: Fate,
+}
+
+/// The workbench.
+pub(super) struct Scratch {
+    headers: Rc<dyn IoMemory>,
+    pub(super) raw: Vec<u8>,
+    pub(super) slots: Vec<Slot>,
+    pub(super) packets: Vec<Packet>,
+    pub(super) parts: Vec<Part>,
+    pub(super) plan: Plan,
+    pub(super) gathered: Vec<Gathered>,
+}
+
+impl Scratch {
+    /// Packets worked on in one pass.
+    pub(super) const BATCH: usize = 32;
+
+    /// Where a header lies, once the pass has begun.
+    pub(super) const fn header_end(index: usize) -> End {
+        End::Own {
+            memory: 0,
+            offset: index * STRIDE,
+        }
+    }
+
+    pub(super) fn new(host: &dyn Host) -> Result<Self, Errno> {
+        Ok(Self {
+            headers: host.pages((Self::BATCH * STRIDE).div_ceil(PAGE_SIZE))?,
+            raw: Vec::new(),
+            slots: Vec::new(),
+            packets: Vec::new(),
+            parts: Vec::new(),
+            plan: Plan::default(),
+            gathered: Vec::new(),
+        })
+    }
+
+    /// Clears the bench.
+    pub(super) fn begin(&mut self) {
+        self.slots.clear();
+        self.packets.clear();
+        self.gathered.clear();
+        self.plan.clear();
+        // The number that `header_end` names.
+        self.plan.memory(&self.headers);
+    }
+
+    /// Lets go of everybody who took part.
+    pub(super) fn end(&mut self) {
+        self.plan.clear();
+        self.gathered.clear();
+    }
+
+    /// Puts a header in its place.
+    pub(super) fn put_header(&self, index: usize, header: &[u8]) {
+        self.headers.copy_to(index * STRIDE, header);
+    }
+
+    /// Reads a header that was copied to its place.
+    pub(super) fn get_header<'a>(
+        &self,
+        index: usize,
+        len: usize,
+        into: &'a mut [u8; HEADER],
+    ) -> &'a [u8] {
+        let into = into.get_mut(..len).unwrap_or_default();
+        self.headers.copy_from(index * STRIDE, into);
+        into
+    }
+}

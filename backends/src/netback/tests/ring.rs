@@ -1,0 +1,64 @@
+//! A frontend's end of a ring.
+
+use crate::host::SharedPage;
+use crate::host::fake::FakePage;
+
+const REQ_PROD: usize = 0;
+const REQ_EVENT: usize = 4;
+const RSP_PROD: usize = 8;
+const RSP_EVENT: usize = 12;
+
+/// The front end of a ring.
+pub(super) struct FrontRing {
+    pub(super) page: FakePage,
+    slot: usize,
+    pub(super) produced: u32,
+    pub(super) consumed: u32,
+}
+
+impl FrontRing {
+    pub(super) fn new(slot: usize) -> Self {
+        let page = FakePage::new();
+        page.store_u32(REQ_EVENT, 1);
+        page.store_u32(RSP_EVENT, 1);
+        Self {
+            page,
+            slot,
+            produced: 0,
+            consumed: 0,
+        }
+    }
+
+    fn place(&self, index: u32) -> usize {
+        64 + (index % 256) as usize * self.slot
+    }
+
+    pub(super) fn push(&mut self, bytes: &[u8]) {
+        self.page.copy_to(self.place(self.produced), bytes);
+        self.produced += 1;
+    }
+
+    /// Publishes; whether the backend wants to be told.
+    pub(super) fn publish(&mut self) -> bool {
+        let old = self.page.load_u32(REQ_PROD);
+        self.page.store_u32(REQ_PROD, self.produced);
+        let event = self.page.load_u32(REQ_EVENT);
+        self.produced.wrapping_sub(event) < self.produced.wrapping_sub(old)
+    }
+
+    pub(super) fn pop(&mut self) -> Option<[u8; 8]> {
+        if self.consumed == self.page.load_u32(RSP_PROD) {
+            self.page.store_u32(RSP_EVENT, self.consumed + 1);
+            return None;
+        }
+        let mut bytes = [0; 8];
+        let at = self.place(self.consumed);
+        self.page.copy_from(at, &mut bytes);
+        self.consumed += 1;
+        Some(bytes)
+    }
+
+    pub(super) fn answered(&self) -> u32 {
+        self.page.load_u32(RSP_PROD)
+    }
+}
