@@ -20,6 +20,7 @@ pub mod console;
 pub mod events;
 pub mod grants;
 mod kept;
+pub mod netfront;
 mod places;
 pub mod ring;
 pub mod sched;
