@@ -25,7 +25,6 @@ pub mod mgmt;
 #[cfg(target_os = "none")]
 pub mod serial;
 pub mod shell;
-#[expect(dead_code, reason = "pools and files are on their way")]
 pub mod storage;
 pub mod toolstack;
 pub mod xl;

@@ -110,13 +110,22 @@ impl Bytes {
 
     /// Writes whole sectors.
     pub(super) async fn write(&self, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        self.write_parts(offset, bytes, false).await
+    }
+
+    /// Writes whole sectors; they survive a loss of power when this is done.
+    pub(super) async fn write_durably(&self, offset: u64, bytes: &[u8]) -> Result<(), DiskError> {
+        self.write_parts(offset, bytes, true).await
+    }
+
+    async fn write_parts(&self, offset: u64, bytes: &[u8], durable: bool) -> Result<(), DiskError> {
         for (index, part) in bytes.chunks(MAX_REQUEST).enumerate() {
             let memory = memory(&*self.host, part.len())?;
             memory.copy_to(0, part);
             let request = DiskRequest::Write {
                 sector: (offset + (index * MAX_REQUEST) as u64) / SECTOR_SIZE as u64,
                 pieces: pieces(&memory, 0, part.len()),
-                durable: false,
+                durable,
             };
             perform(&*self.disk, request).await?;
         }

@@ -11,19 +11,24 @@
 mod block;
 mod claims;
 mod error;
+mod lock;
 mod partition;
+mod pool;
+mod pools;
 mod slice;
 mod spec;
 #[cfg(test)]
 mod tests;
 
 pub use error::StorageError;
+pub use pool::{PoolInfo, VolumeInfo};
 pub use spec::OWN_FILES;
 
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::cell::RefCell;
 use core::fmt;
 use core::ops::{Deref, Range};
 
@@ -31,8 +36,10 @@ use backends::host::{Disk, Host};
 
 use crate::executor::Runtime;
 use block::Bytes;
-use claims::{Claims, Resource};
+use claims::{Claim, Claims, Resource};
+use lock::Lock;
 use partition::Partition;
+use pool::Pool;
 use slice::Slice;
 use spec::{Spec, partition_of};
 
@@ -76,6 +83,7 @@ impl Deref for OpenDisk {
 }
 
 /// Sectors of a physical disk.
+#[derive(Clone)]
 struct Place {
     name: String,
     disk: Rc<dyn Disk>,
@@ -97,6 +105,9 @@ pub struct Storage {
     host: Rc<dyn Host>,
     disks: Rc<dyn Disks>,
     claims: Claims,
+    pools: RefCell<Vec<Rc<Pool>>>,
+    /// Whoever looks for pools has it.
+    scanning: Lock,
 }
 
 impl fmt::Debug for Storage {
@@ -116,6 +127,8 @@ impl Storage {
             host,
             disks,
             claims: Claims::default(),
+            pools: RefCell::default(),
+            scanning: Lock::default(),
         })
     }
 
@@ -138,7 +151,7 @@ impl Storage {
                 let place = self.place(spec, &parsed).await?;
                 self.open_place(spec, place, mode, holder)
             }
-            Spec::Volume { .. } => Err(StorageError::refused(spec, "there is no pool")),
+            Spec::Volume { .. } => self.open_volume(spec, mode, holder).await,
             Spec::File(_) => Err(StorageError::refused(
                 spec,
                 "this host has no file system of its own",
@@ -160,15 +173,24 @@ impl Storage {
                 reason: "the device is read-only".to_string(),
             });
         }
-        let claim = self
-            .claims
-            .take(place.resource(), writes, holder)
-            .map_err(|holder| StorageError::InUse {
-                spec: spec.to_string(),
-                holder,
-            })?;
+        let claim = self.claim(spec, place.resource(), mode, holder)?;
         let slice = Slice::new(place.disk, place.range, !writes, Vec::from([claim]));
         Ok(OpenDisk(Rc::new(slice)))
+    }
+
+    fn claim(
+        &self,
+        spec: &str,
+        resource: Resource,
+        mode: Mode,
+        holder: &str,
+    ) -> Result<Claim, StorageError> {
+        let writes = mode == Mode::ReadWrite;
+        let claim = self.claims.take(resource, writes, holder);
+        claim.map_err(|holder| StorageError::InUse {
+            spec: spec.to_string(),
+            holder,
+        })
     }
 
     /// Where a physical disk or a partition lies.

@@ -35,6 +35,8 @@ impl Toolstack {
         let port = self
             .runtime
             .listen(self.hypervisor.bind_virq(Virq::DomExc)?);
+        let storage = self.storage.clone();
+        self.runtime.spawn(async move { storage.start().await });
         let toolstack = self.clone();
         self.runtime.spawn(async move {
             loop {

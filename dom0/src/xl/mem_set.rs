@@ -49,7 +49,7 @@ pub(super) fn wanted(
 }
 
 /// An amount in KiB. A number without a unit counts MiB.
-fn kib(text: &str) -> Option<u64> {
+pub(super) fn kib(text: &str) -> Option<u64> {
     let end = text.bytes().take_while(u8::is_ascii_digit).count();
     let (digits, unit) = text.split_at_checked(end)?;
     let number: u64 = digits.parse().ok()?;

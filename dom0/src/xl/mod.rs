@@ -36,6 +36,7 @@ mod tests;
 mod unpause;
 mod uptime;
 mod vcpu_list;
+mod vol;
 mod xenstore_ls;
 
 use alloc::boxed::Box;
@@ -59,7 +60,7 @@ const SUCCESS: u8 = 0;
 const FAILURE: u8 = 1;
 
 /// Every verb, as `help` lists them.
-const VERBS: [&Verb; 29] = [
+const VERBS: [&Verb; 30] = [
     &create::VERB,
     &list::VERB,
     &destroy::VERB,
@@ -78,6 +79,7 @@ const VERBS: [&Verb; 29] = [
     &backend_restart::VERB,
     &mem_set::VERB,
     &mem_max::VERB,
+    &vol::VERB,
     &info::VERB,
     &dmesg::VERB,
     &uptime::VERB,
