@@ -1,6 +1,7 @@
 //! The rules of the block backend, seen from a guest and from a disk.
 
 mod connecting;
+mod cost;
 mod flow;
 mod hostile;
 mod model;
