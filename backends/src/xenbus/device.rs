@@ -25,7 +25,12 @@ pub struct Device {
     front: String,
     /// What we last wrote to our `state`.
     state: Cell<XenbusState>,
+    /// When the log may hear of it again.
+    next_complaint: Cell<u64>,
 }
+
+/// Nanoseconds between two lines in the log about one device.
+const PAUSE: u64 = 1_000_000_000;
 
 impl fmt::Debug for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -61,6 +66,7 @@ impl Device {
             kind,
             id,
             state: Cell::new(XenbusState::Unknown),
+            next_complaint: Cell::new(0),
             back,
             front,
         };
@@ -181,6 +187,17 @@ impl Device {
     pub fn front_state(&self) -> XenbusState {
         let state = self.front("state").unwrap_or_default();
         XenbusState::parse(state.as_bytes())
+    }
+
+    /// Whether the log may hear of this device now: a frontend that is refused over and over
+    /// shall not fill it.
+    pub(super) fn may_complain(&self) -> bool {
+        let now = self.host.now();
+        let may = now >= self.next_complaint.get();
+        if may {
+            self.next_complaint.set(now.saturating_add(PAUSE));
+        }
+        may
     }
 
     /// Waits until the frontend may have changed its state. Nothing is lost between two calls.

@@ -232,7 +232,9 @@ async fn connected(
         Ok(()) if control.current() == Wish::HandOver => Ok(()),
         Ok(()) => device.switch(XenbusState::Closing),
         Err(refusal) => {
-            log::warn!("{device}: disconnected: {refusal}");
+            if device.may_complain() {
+                log::warn!("{device}: disconnected: {refusal}");
+            }
             device.write(&[("error", &refusal)])?;
             device.switch(XenbusState::Closing)
         }

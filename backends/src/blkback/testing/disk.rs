@@ -5,6 +5,7 @@ use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
 use core::fmt;
+use core::ops::Range;
 use core::task::{Poll, Waker};
 
 use crate::host::fake::FakeDisk;
@@ -47,16 +48,39 @@ struct Held {
     event: Event,
     work: Option<DiskFuture>,
     /// Contents when a flush was asked.
-    covered: Vec<u8>,
+    covered: Contents,
     result: Option<Result<(), DiskError>>,
     waker: Option<Waker>,
+}
+
+/// Bytes, and for each sector the number of the request that last changed it.
+#[derive(Clone, Default)]
+struct Contents {
+    bytes: Vec<u8>,
+    changed: Vec<u64>,
+}
+
+impl Contents {
+    /// Takes over the sectors of `range` that `newer` has changed since.
+    fn update(&mut self, newer: &Self, range: Range<usize>) {
+        for sector in range {
+            if newer.changed[sector] > self.changed[sector] {
+                self.changed[sector] = newer.changed[sector];
+                let bytes = sector * SECTOR_SIZE..(sector + 1) * SECTOR_SIZE;
+                self.bytes[bytes.clone()].copy_from_slice(&newer.bytes[bytes]);
+            }
+        }
+    }
 }
 
 #[derive(Default)]
 struct State {
     held: Vec<Rc<RefCell<Held>>>,
     events: Vec<Event>,
-    durable: Vec<u8>,
+    durable: Contents,
+    /// When each sector was changed, and how many changes there were.
+    changed: Vec<u64>,
+    changes: u64,
 }
 
 /// A [`FakeDisk`] that holds requests back. Clones are the same disk.
@@ -81,9 +105,14 @@ impl HeldDisk {
     /// A disk that holds nothing back yet.
     #[must_use]
     pub fn new(inner: FakeDisk) -> Self {
-        let durable = inner.with_bytes(|bytes| bytes.clone());
+        let bytes = inner.with_bytes(|bytes| bytes.clone());
+        let changed = alloc::vec![0; bytes.len() / SECTOR_SIZE];
         let state = State {
-            durable,
+            durable: Contents {
+                bytes,
+                changed: changed.clone(),
+            },
+            changed,
             ..State::default()
         };
         Self {
@@ -109,7 +138,7 @@ impl HeldDisk {
     /// What would be there after a loss of power, at the least.
     #[must_use]
     pub fn durable(&self) -> Vec<u8> {
-        self.state.borrow().durable.clone()
+        self.state.borrow().durable.bytes.clone()
     }
 
     /// Ends request number `index` of those held.
@@ -142,19 +171,43 @@ impl HeldDisk {
         if result.is_err() {
             return;
         }
+        let event = held.event;
+        self.state.borrow_mut().change(event);
+        let now = self.contents();
         let mut state = self.state.borrow_mut();
-        match held.event {
-            Event::Flush => state.durable = core::mem::take(&mut held.covered),
+        match event {
+            Event::Flush => {
+                let all = 0..held.covered.changed.len();
+                state.durable.update(&held.covered, all);
+            }
             Event::Write(sector, sectors, true) => {
-                let start = usize::try_from(sector).unwrap_or(0) * SECTOR_SIZE;
-                let end = start + usize::try_from(sectors).unwrap_or(0) * SECTOR_SIZE;
-                self.inner.with_bytes(|bytes| {
-                    state.durable[start..end].copy_from_slice(&bytes[start..end]);
-                });
+                state.durable.update(&now, range(sector, sectors))
             }
             _ => {}
         }
     }
+
+    fn contents(&self) -> Contents {
+        Contents {
+            bytes: self.inner.with_bytes(|bytes| bytes.clone()),
+            changed: self.state.borrow().changed.clone(),
+        }
+    }
+}
+
+impl State {
+    /// A request has changed the disk.
+    fn change(&mut self, event: Event) {
+        if let Event::Write(sector, sectors, _) | Event::Discard(sector, sectors) = event {
+            self.changes += 1;
+            self.changed[range(sector, sectors)].fill(self.changes);
+        }
+    }
+}
+
+fn range(sector: u64, sectors: u64) -> Range<usize> {
+    let start = usize::try_from(sector).unwrap_or(usize::MAX);
+    start..start + usize::try_from(sectors).unwrap_or(0)
 }
 
 impl Disk for HeldDisk {
@@ -165,8 +218,8 @@ impl Disk for HeldDisk {
     fn submit(&self, request: DiskRequest) -> DiskFuture {
         let event = Event::of(&request);
         let covered = match event {
-            Event::Flush => self.inner.with_bytes(|bytes| bytes.clone()),
-            _ => Vec::new(),
+            Event::Flush => self.contents(),
+            _ => Contents::default(),
         };
         let held = Rc::new(RefCell::new(Held {
             event,

@@ -6,6 +6,7 @@ mod flow;
 mod hostile;
 mod model;
 mod ordering;
+mod races;
 mod restart;
 mod transfers;
 

@@ -1,8 +1,9 @@
 //! Random operations against a plain array of bytes.
 
 use super::SETUPS;
+use crate::blkback::Options;
 use crate::blkback::testing::{RawSlot, Rig, Setup, discard, flush, indirect, segment, transfer};
-use crate::host::fake::FakePage;
+use crate::host::fake::{FakeDisk, FakePage};
 use crate::host::{SECTOR_SIZE, SharedPage};
 use guest_abi::ids::GrantRef;
 use guest_abi::io::blkif::{BlkOperation, BlkStatus, Segment};
@@ -66,7 +67,9 @@ struct Model {
 
 impl Model {
     fn new(setup: Setup) -> Self {
-        let rig = Rig::connected(setup);
+        // The last transfers go beyond SECTORS, never beyond the end.
+        let mut rig = Rig::with(FakeDisk::new(SECTORS + 192), Options::default());
+        rig.connect(setup);
         rig.disk.holding.set(true);
         let bytes = rig.disk.inner.with_bytes(|bytes| bytes.clone());
         Self {
