@@ -4,10 +4,26 @@
 //! (MADT). The AML interpreter is dom0's; of the DSDT we only look for the bytes by which every
 //! firmware writes the `_S5_` package.
 
+use core::ops::Range;
+
 use heapless::Vec;
 
+use super::loader::BootInfo;
 use super::phys::PhysRead;
 use crate::cpu::MAX_CPUS;
+
+/// Where a BIOS may leave the root pointer, and everybody looks for it.
+pub const BIOS_AREA: Range<u64> = 0xe_0000..0x10_0000;
+/// No firmware has more configuration tables.
+const MAX_EFI_TABLES: u64 = 256;
+/// 8868e871-e4f1-11d3-bc22-0080c73c8881
+const ACPI_2_GUID: [u8; 16] = [
+    0x71, 0xe8, 0x68, 0x88, 0xf1, 0xe4, 0xd3, 0x11, 0xbc, 0x22, 0x00, 0x80, 0xc7, 0x3c, 0x88, 0x81,
+];
+/// eb9d2d30-2d88-11d3-9a16-0090273fc14d
+const ACPI_1_GUID: [u8; 16] = [
+    0x30, 0x2d, 0x9d, 0xeb, 0x88, 0x2d, 0xd3, 0x11, 0x9a, 0x16, 0x00, 0x90, 0x27, 0x3f, 0xc1, 0x4d,
+];
 
 /// The most I/O APICs we use.
 pub const MAX_IO_APICS: usize = 8;
@@ -15,8 +31,8 @@ pub const MAX_IO_APICS: usize = 8;
 /// Where the machine's interrupt controllers and its power switch are.
 #[derive(Clone, Debug, Default)]
 pub struct Acpi {
-    /// Where the root pointer was found.
-    pub rsdp: u64,
+    /// Where the root pointer lies, if that is no copy of the loader's.
+    pub rsdp: Option<u64>,
     /// The local APICs' physical address.
     pub local_apic: u64,
     /// APIC ids of the enabled CPUs, the firmware's order.
@@ -66,11 +82,16 @@ pub struct Power {
     pub sleep_type_b: u8,
 }
 
-/// Finds and reads the tables; `None` on a machine without ACPI.
-pub fn parse(memory: &impl PhysRead) -> Option<Acpi> {
-    let rsdp = find_rsdp(memory)?;
+/// Finds and reads the tables; `None` on a machine without ACPI. EFI's system table leads to them,
+/// or a BIOS has left them where every BIOS does; else the loader's copy of the root pointer does.
+pub fn parse(memory: &impl PhysRead, loader: &BootInfo) -> Option<Acpi> {
+    let system_table = loader.efi_system_table;
+    let original = system_table
+        .and_then(|at| rsdp_of_efi(memory, at))
+        .or_else(|| find_rsdp(memory));
+    let rsdp = original.or(loader.rsdp_copy)?;
     let mut acpi = Acpi {
-        rsdp,
+        rsdp: original,
         ..Acpi::default()
     };
     for table in tables(memory, rsdp)? {
@@ -83,6 +104,26 @@ pub fn parse(memory: &impl PhysRead) -> Option<Acpi> {
     Some(acpi)
 }
 
+/// EFI's system table (UEFI 2.x, 4.3) names a table of GUIDs and addresses.
+fn rsdp_of_efi(memory: &impl PhysRead, system_table: u64) -> Option<u64> {
+    if memory.array(system_table) != Some(*b"IBI SYST") {
+        return None;
+    }
+    let (count, table) = (
+        memory.u64(system_table.checked_add(104)?)?,
+        memory.u64(system_table.checked_add(112)?)?,
+    );
+    let find = |guid: [u8; 16]| {
+        (0..count.min(MAX_EFI_TABLES)).find_map(|index| {
+            let entry = table.checked_add(24 * index)?;
+            (memory.array(entry)? == guid).then(|| memory.u64(entry + 16))?
+        })
+    };
+    find(ACPI_2_GUID)
+        .or_else(|| find(ACPI_1_GUID))
+        .filter(|at| memory.array(*at) == Some(*b"RSD PTR "))
+}
+
 /// The root pointer lies in the EBDA's first kilobyte or in the BIOS area, 16-byte aligned.
 fn find_rsdp(memory: &impl PhysRead) -> Option<u64> {
     let ebda = u64::from(memory.u16(0x40e).unwrap_or(0)) << 4;
@@ -93,7 +134,7 @@ fn find_rsdp(memory: &impl PhysRead) -> Option<u64> {
     };
     (ebda..ebda + 1024)
         .step_by(16)
-        .chain((0xe_0000..0x10_0000).step_by(16))
+        .chain(BIOS_AREA.step_by(16))
         .find(|at| memory.array(*at) == Some(*b"RSD PTR ") && sums_to_zero(memory, *at, 20))
 }
 
@@ -168,7 +209,11 @@ fn read_madt_entry(memory: &impl PhysRead, at: u64, acpi: &mut Acpi) -> Option<(
 }
 
 fn read_power(memory: &impl PhysRead, fadt: u64) -> Option<Power> {
-    let (sleep_type_a, sleep_type_b) = find_s5(memory, memory.u32(fadt + 40)?.into())?;
+    let dsdt = match memory.u32(fadt + 40)? {
+        0 => memory.u64(fadt + 140)?,
+        low => low.into(),
+    };
+    let (sleep_type_a, sleep_type_b) = find_s5(memory, dsdt)?;
     Some(Power {
         pm1a_control: u16::try_from(memory.u32(fadt + 64)?).ok()?,
         pm1b_control: u16::try_from(memory.u32(fadt + 68)?).unwrap_or(0),

@@ -1,6 +1,7 @@
 //! A hand-made set of tables, laid out as QEMU's q35 does it.
 
-use super::{IoApic, Override, Power, parse};
+use super::{ACPI_2_GUID, IoApic, Override, Power, parse};
+use crate::boot::loader::BootInfo;
 
 const RSDP: usize = 0xe_0010;
 const RSDT: usize = 0x11_0000;
@@ -55,7 +56,7 @@ fn machine() -> Vec<u8> {
 
 #[test]
 fn the_enabled_cpus_and_controllers_are_found() {
-    let acpi = parse(&machine()).unwrap();
+    let acpi = parse(&machine(), &BootInfo::default()).unwrap();
     assert_eq!(acpi.cpus, [0, 1]);
     assert_eq!(acpi.local_apic, 0xfee0_0000);
     let io_apic = IoApic {
@@ -81,19 +82,58 @@ fn the_power_switch_is_found() {
         sleep_type_a: 5,
         sleep_type_b: 0,
     };
-    assert_eq!(parse(&machine()).unwrap().power, Some(switch));
+    assert_eq!(
+        parse(&machine(), &BootInfo::default()).unwrap().power,
+        Some(switch)
+    );
 }
 
 #[test]
 fn a_root_pointer_with_a_wrong_sum_is_none() {
     let mut memory = machine();
     memory[RSDP + 8] ^= 1;
-    assert!(parse(&memory).is_none());
+    assert!(parse(&memory, &BootInfo::default()).is_none());
 }
 
 #[test]
 fn an_entry_of_length_zero_ends_the_table() {
     let mut memory = machine();
     memory[MADT + 44 + 8 + 1] = 0;
-    assert_eq!(parse(&memory).unwrap().cpus, [0]);
+    assert_eq!(parse(&memory, &BootInfo::default()).unwrap().cpus, [0]);
+}
+
+/// A machine whose root pointer lies where only EFI knows it.
+fn efi_machine() -> (Vec<u8>, BootInfo) {
+    const SYSTEM_TABLE: usize = 0x11_8000;
+    const LIST: usize = 0x11_9000;
+    const MOVED: usize = 0x11_a000;
+    let mut memory = machine();
+    memory.copy_within(RSDP..RSDP + 20, MOVED);
+    memory[RSDP..RSDP + 20].fill(0);
+    put(&mut memory, SYSTEM_TABLE, b"IBI SYST");
+    word(&mut memory, SYSTEM_TABLE + 104, 2);
+    word(&mut memory, SYSTEM_TABLE + 112, LIST);
+    put(&mut memory, LIST + 24, &ACPI_2_GUID);
+    word(&mut memory, LIST + 40, MOVED);
+    let info = BootInfo {
+        efi_system_table: Some(SYSTEM_TABLE as u64),
+        ..BootInfo::default()
+    };
+    (memory, info)
+}
+
+#[test]
+fn efis_system_table_leads_to_the_root_pointer() {
+    let (memory, info) = efi_machine();
+    assert_eq!(parse(&memory, &info).unwrap().rsdp, Some(0x11_a000));
+    assert!(parse(&memory, &BootInfo::default()).is_none());
+}
+
+#[test]
+fn a_loaders_copy_serves_the_core_and_nobody_else() {
+    let (mut memory, mut info) = efi_machine();
+    info.rsdp_copy = Some(0x11_a000);
+    put(&mut memory, 0x11_8000, b"not EFI's");
+    let acpi = parse(&memory, &info).unwrap();
+    assert_eq!((acpi.rsdp, acpi.cpus.len()), (None, 2));
 }

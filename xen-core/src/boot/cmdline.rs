@@ -41,11 +41,10 @@ impl Default for Options {
     }
 }
 
-/// Reads `line` (whose first word is the image's name) and calls `unknown` for each word that
-/// means nothing.
+/// Reads `line` and calls `unknown` for each word that means nothing.
 pub fn parse(line: &str, mut unknown: impl FnMut(&str)) -> Options {
     let mut options = Options::default();
-    for word in line.split_ascii_whitespace().skip(1) {
+    for word in line.split_ascii_whitespace() {
         if options.apply(word).is_none() {
             unknown(word);
         }
@@ -148,7 +147,7 @@ mod tests {
 
     #[test]
     fn xens_usual_line_is_understood() {
-        let line = "core dom0_mem=512M,max:1G com1=9600,8n1 console=com1,vga loglvl=all \
+        let line = "dom0_mem=512M,max:1G com1=9600,8n1 console=com1,vga loglvl=all \
                     guest_loglvl=error/info noreboot sched=credit maxcpus=2 dom0_max_vcpus=1-4";
         let (options, unknown) = read(line);
         assert_eq!(unknown, [""; 0]);
@@ -162,7 +161,7 @@ mod tests {
 
     #[test]
     fn what_means_nothing_is_reported_and_changes_nothing() {
-        let (options, unknown) = read("core iommu=off dom0_mem=12Q loglvl=loud com1=1");
+        let (options, unknown) = read("iommu=off dom0_mem=12Q loglvl=loud com1=1");
         assert_eq!(
             unknown,
             ["iommu=off", "dom0_mem=12Q", "loglvl=loud", "com1=1"]
@@ -172,13 +171,8 @@ mod tests {
 
     #[test]
     fn a_size_without_a_unit_counts_kilobytes() {
-        assert_eq!(read("core dom0_mem=2048").0.dom0_mem, 2 << 20);
-        assert_eq!(read("core dom0_mem=min:1G,max:2048b").0.dom0_mem, 2048);
-        assert_eq!(read("core dom0_mem=99999999999T").1.len(), 1);
-    }
-
-    #[test]
-    fn the_images_name_is_no_option() {
-        assert_eq!(read("noreboot").0, Options::default());
+        assert_eq!(read("dom0_mem=2048").0.dom0_mem, 2 << 20);
+        assert_eq!(read("dom0_mem=min:1G,max:2048b").0.dom0_mem, 2048);
+        assert_eq!(read("dom0_mem=99999999999T").1.len(), 1);
     }
 }

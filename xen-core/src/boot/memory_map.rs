@@ -10,7 +10,7 @@ use core::fmt;
 use heapless::Vec;
 
 /// The most regions that a map may have.
-pub const MAX_REGIONS: usize = 64;
+pub const MAX_REGIONS: usize = 128;
 
 const PAGE: u64 = 4096;
 
@@ -37,6 +37,18 @@ impl Kind {
             3 => Self::AcpiTables,
             4 => Self::AcpiStorage,
             5 => Self::Defective,
+            _ => Self::Reserved,
+        }
+    }
+
+    /// From the type in EFI's memory map, as it stands once the boot services are gone.
+    pub const fn from_efi(number: u32) -> Self {
+        match number {
+            // Loader's code and data, boot services' code and data, conventional memory.
+            1..=4 | 7 => Self::Ram,
+            8 => Self::Defective,
+            9 => Self::AcpiTables,
+            10 => Self::AcpiStorage,
             _ => Self::Reserved,
         }
     }

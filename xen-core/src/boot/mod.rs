@@ -6,9 +6,14 @@
 pub mod acpi;
 pub mod cmdline;
 pub mod dom0;
+pub mod loader;
 pub mod memory_map;
 pub mod multiboot;
+pub mod multiboot2;
 pub mod phys;
+
+#[cfg(target_os = "none")]
+use alloc::{borrow::ToOwned as _, format, string::String};
 
 use acpi::Acpi;
 use cmdline::Options;
@@ -26,7 +31,7 @@ use crate::sync::Once;
 #[derive(Debug)]
 pub struct Machine {
     /// What the loader said.
-    pub loader: multiboot::Info,
+    pub loader: loader::BootInfo,
     /// The command line's choices.
     pub options: Options,
     /// What the firmware's tables say, if it has any.
@@ -68,7 +73,7 @@ pub fn greet() {
             "module: {:#x}-{:#x} {}",
             module.start,
             module.end,
-            module.text
+            module.arguments
         );
     }
     let (khz, scale) = (clock::tsc_hz() / 1000, clock::scale());
@@ -120,11 +125,7 @@ pub fn start_first_domain() {
     let ramdisk = arch::modules::take(1);
     let parts = dom0::Parts {
         kernel: &kernel,
-        command_line: machine
-            .loader
-            .modules
-            .first()
-            .map_or("", |module| module.arguments()),
+        command_line: &dom0_arguments(machine),
         ramdisk: ramdisk.as_deref(),
         pages: dom0_pages(machine.options.dom0_mem),
         vcpus: match machine.options.dom0_max_vcpus {
@@ -139,6 +140,19 @@ pub fn start_first_domain() {
     log::info!("dom0: {} MiB, {} vCPUs", parts.pages >> 8, parts.vcpus);
     if crate::sched::unpause(&domain).is_err() {
         panic!("dom0 does not start");
+    }
+}
+
+/// dom0's command line. Where no BIOS has left ACPI's root pointer, a kernel is told by the word that
+/// Linux knows.
+#[cfg(target_os = "none")]
+fn dom0_arguments(machine: &Machine) -> String {
+    let module = machine.loader.modules.first();
+    let given = module.map_or("", |module| module.arguments.as_str());
+    let rsdp = machine.acpi.as_ref().and_then(|acpi| acpi.rsdp);
+    match rsdp.filter(|at| *at >= acpi::BIOS_AREA.end) {
+        Some(rsdp) => format!("{given} acpi_rsdp={rsdp:#x}"),
+        None => given.to_owned(),
     }
 }
 

@@ -1,90 +1,79 @@
 //! The Multiboot 1 information structure: command line, memory map, modules.
 //!
-//! Layout: Multiboot Specification 0.6.96, section 3.3. Everything is copied out, because the
-//! structure lies in memory that will be handed out.
+//! Layout: Multiboot Specification 0.6.96, section 3.3. Texts begin with a file name, but for those
+//! of GRUB 2, which leaves it out.
 
 use heapless::{String, Vec};
 
-use super::memory_map::{Kind, MAX_REGIONS, Region};
+use super::loader::{BootInfo, MAX_MODULES, MAX_TEXT, Module, Problem};
+use super::memory_map::{Kind, Region};
 use super::phys::PhysRead;
 
-/// Modules beyond these are left alone.
-pub const MAX_MODULES: usize = 8;
-/// The longest command line, the core's or a module's.
-pub const MAX_TEXT: usize = 1024;
+/// What the loader leaves in EAX.
+pub const MAGIC: u32 = 0x2bad_b002;
 
 const FLAG_COMMAND_LINE: u32 = 1 << 2;
 const FLAG_MODULES: u32 = 1 << 3;
 const FLAG_MEMORY_MAP: u32 = 1 << 6;
+const FLAG_LOADER_NAME: u32 = 1 << 9;
 
-/// A file that the loader put into memory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Module {
-    /// Its first byte.
-    pub start: u64,
-    /// The byte behind its last.
-    pub end: u64,
-    /// What stood behind it on the loader's command line, file name included.
-    pub text: String<MAX_TEXT>,
+/// Reads the structure at `at`.
+///
+/// # Errors
+/// When it is not in memory.
+pub fn parse(memory: &impl PhysRead, at: u64) -> Result<BootInfo, Problem> {
+    copy_out(memory, at).ok_or(Problem::Unreadable(at))
 }
 
-impl Module {
-    /// Its size in bytes.
-    pub const fn len(&self) -> u64 {
-        self.end.saturating_sub(self.start)
-    }
-
-    /// Whether it holds no byte.
-    pub const fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Its arguments: the text without the file name.
-    pub fn arguments(&self) -> &str {
-        let text = self.text.trim_start();
-        text.split_once(' ').map_or("", |(_, rest)| rest.trim())
-    }
-}
-
-/// What the loader tells.
-#[derive(Clone, Debug, Default)]
-pub struct Info {
-    /// The core's command line, file name included.
-    pub command_line: String<MAX_TEXT>,
-    /// The modules, in the loader's order.
-    pub modules: Vec<Module, MAX_MODULES>,
-    /// The memory map.
-    pub regions: Vec<Region, MAX_REGIONS>,
-}
-
-/// Reads the structure at `at`; `None` if it is not in memory or has no memory map.
-pub fn parse(memory: &impl PhysRead, at: u64) -> Option<Info> {
+fn copy_out(memory: &impl PhysRead, at: u64) -> Option<BootInfo> {
     let flags = memory.u32(at)?;
-    let mut info = Info::default();
+    let mut info = BootInfo::default();
+    let named = flags & FLAG_LOADER_NAME == 0
+        || !memory
+            .text::<8>(memory.u32(at + 64)?.into())
+            .starts_with("GRUB 2");
     if flags & FLAG_COMMAND_LINE != 0 {
-        info.command_line = memory.text(memory.u32(at + 16)?.into());
+        info.command_line = arguments(memory, memory.u32(at + 16)?, named);
     }
     if flags & FLAG_MODULES != 0 {
         let (count, table) = (memory.u32(at + 20)?, memory.u32(at + 24)?);
-        info.modules = modules(memory, table.into(), count);
+        info.modules = modules(memory, table.into(), count, named);
     }
-    if flags & FLAG_MEMORY_MAP == 0 {
-        return None;
+    if flags & FLAG_MEMORY_MAP != 0 {
+        let (length, table) = (memory.u32(at + 44)?, memory.u32(at + 48)?);
+        read_regions(memory, table.into(), length, &mut info);
     }
-    let (length, table) = (memory.u32(at + 44)?, memory.u32(at + 48)?);
-    info.regions = regions(memory, table.into(), length);
     Some(info)
 }
 
+/// The text at `at`, without the file name if it begins with one.
+fn arguments(memory: &impl PhysRead, at: u32, named: bool) -> String<MAX_TEXT> {
+    let text = memory.text::<MAX_TEXT>(at.into());
+    let rest = if named {
+        text.trim_start()
+            .split_once(' ')
+            .map_or("", |(_, rest)| rest)
+    } else {
+        &text
+    };
+    // It is no longer than the text.
+    String::try_from(rest.trim()).unwrap_or_default()
+}
+
 /// Module records of 16 bytes: start, end, text, reserved.
-fn modules(memory: &impl PhysRead, table: u64, count: u32) -> Vec<Module, MAX_MODULES> {
+fn modules(
+    memory: &impl PhysRead,
+    table: u64,
+    count: u32,
+    named: bool,
+) -> Vec<Module, MAX_MODULES> {
     (0..u64::from(count))
         .map_while(|index| {
             let record = table + 16 * index;
             Some(Module {
                 start: memory.u32(record)?.into(),
                 end: memory.u32(record + 4)?.into(),
-                text: memory.text(memory.u32(record + 8)?.into()),
+                arguments: arguments(memory, memory.u32(record + 8)?, named),
             })
         })
         .take(MAX_MODULES)
@@ -92,23 +81,19 @@ fn modules(memory: &impl PhysRead, table: u64, count: u32) -> Vec<Module, MAX_MO
 }
 
 /// Memory-map records: a size that does not count itself, base, length, type.
-fn regions(memory: &impl PhysRead, table: u64, length: u32) -> Vec<Region, MAX_REGIONS> {
+fn read_regions(memory: &impl PhysRead, table: u64, length: u32, info: &mut BootInfo) {
     let end = table + u64::from(length);
     let mut at = table;
-    let mut found = Vec::new();
     while at < end {
         let Some(region) = region(memory, at) else {
             break;
         };
-        if found.push(region).is_err() {
-            break;
-        }
+        info.add_region(region);
         let Some(size) = memory.u32(at).filter(|size| *size >= 20) else {
             break;
         };
         at += u64::from(size) + 4;
     }
-    found
 }
 
 fn region(memory: &impl PhysRead, at: u64) -> Option<Region> {
@@ -123,8 +108,9 @@ fn region(memory: &impl PhysRead, at: u64) -> Option<Region> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::loader::{Problem, read};
     use super::super::memory_map::Kind;
-    use super::parse;
+    use super::{MAGIC, parse};
 
     fn put(memory: &mut [u8], at: usize, bytes: &[u8]) {
         memory[at..at + bytes.len()].copy_from_slice(bytes);
@@ -160,10 +146,10 @@ mod tests {
     #[test]
     fn a_loaders_structure_is_copied_out() {
         let info = parse(&sample(), 0).unwrap();
-        assert_eq!(info.command_line, "core loglvl=all");
+        assert_eq!(info.command_line, "loglvl=all");
         assert_eq!(info.modules.len(), 1);
         assert_eq!(info.modules[0].len(), 0x1234);
-        assert_eq!(info.modules[0].arguments(), "console=hvc0 x");
+        assert_eq!(info.modules[0].arguments, "console=hvc0 x");
         assert_eq!(info.regions.len(), 2);
         assert_eq!(info.regions[0].kind, Kind::Ram);
         assert_eq!(info.regions[1].kind, Kind::Reserved);
@@ -181,6 +167,17 @@ mod tests {
     fn without_a_memory_map_there_is_no_boot() {
         let mut memory = sample();
         put(&mut memory, 0, &0x0cu32.to_le_bytes());
-        assert!(parse(&memory, 0).is_none());
+        assert_eq!(read(&memory, MAGIC, 0).unwrap_err(), Problem::NoMemoryMap);
+    }
+
+    #[test]
+    fn grub_2_gives_no_file_names() {
+        let mut memory = sample();
+        put(&mut memory, 0, &0x24cu32.to_le_bytes());
+        put(&mut memory, 64, &600u32.to_le_bytes());
+        put(&mut memory, 600, b"GRUB 2.06-13\0");
+        let info = parse(&memory, 0).unwrap();
+        assert_eq!(info.command_line, "core loglvl=all");
+        assert_eq!(info.modules[0].arguments, "dom0.bin console=hvc0 x");
     }
 }

@@ -1,19 +1,23 @@
 // From the loader to Rust.
 //
-// boot_entry32 is entered by a Multiboot 1 loader:
-//   in:   32-bit protected mode, paging off, interrupts off, eax = loader's magic,
+// boot_entry32 is entered by a Multiboot 1 or 2 loader, which find a machine alike:
+//   in:   32-bit protected mode, paging off, interrupts off, eax = the protocol's magic,
 //         ebx = physical address of the multiboot information
-//   out:  boot_start(rdi = that address) in long mode at the linked address, on boot_stack, under
+//   out:  boot_start(rdi = that address, esi = the magic) in long mode at the linked address, on boot_stack, under
 //         early tables that map the low 4 GiB at 0 and in the direct map, and the image
 //   uses: everything
 //
 // The flat image carries no ELF headers, so the address fields of the multiboot header say where
 // it goes. load_end and bss_end are zero: all of the file is loaded, and it holds .bss and the
-// symbol table, too.
+// symbol table, too. Multiboot 2 wants its header in the first 32 KiB, and each of its tags at a
+// multiple of 8; under EFI, a loader that finds no other entry takes this one, without the
+// firmware's boot services.
 
 .set IMAGE_OFFSET, 0xffff82d080000000
 .set MULTIBOOT_MAGIC, 0x1badb002
 .set MULTIBOOT_FLAGS, 0x00010003
+.set MULTIBOOT2_MAGIC, 0xe85250d6
+.set MULTIBOOT2_LENGTH, multiboot2_end - multiboot2_header
 .set COM1, 0x3f8
 
 .section .boot.header, "a"
@@ -28,6 +32,31 @@ multiboot_header:
     .long 0
     .long boot_entry32 - IMAGE_OFFSET
 
+.balign 8
+multiboot2_header:
+    .long MULTIBOOT2_MAGIC
+    .long 0
+    .long MULTIBOOT2_LENGTH
+    .long -(MULTIBOOT2_MAGIC + MULTIBOOT2_LENGTH)
+    // Where it goes.
+    .short 2, 0
+    .long 24
+    .long multiboot2_header - IMAGE_OFFSET
+    .long __image_start - IMAGE_OFFSET
+    .long 0
+    .long 0
+    // Where it is entered.
+    .short 3, 0
+    .long 12
+    .long boot_entry32 - IMAGE_OFFSET
+    .balign 8
+    // Modules at page boundaries.
+    .short 6, 0
+    .long 8
+    .short 0, 0
+    .long 8
+multiboot2_end:
+
 .section .boot.text, "ax"
 .code32
 .global boot_entry32
@@ -37,8 +66,11 @@ boot_entry32:
     movl $(boot_stack_top - IMAGE_OFFSET), %esp
     movl $(no_loader - IMAGE_OFFSET), %esi
     cmpl $0x2badb002, %eax
+    je 0f
+    cmpl $0x36d76289, %eax
     jne give_up
-    movl %ebx, %edi
+0:  movl %ebx, %edi
+    movl %eax, %ebp
 
     // Long mode (bit 29), NX (20) and SYSCALL (11) are what the core cannot do without.
     movl $(no_long_mode - IMAGE_OFFSET), %esi
@@ -115,6 +147,7 @@ boot_entry64:
     movl %eax, %ss
     leaq boot_stack_top(%rip), %rsp
     movl %edi, %edi
+    movl %ebp, %esi
     xorl %ebp, %ebp
     call boot_start
     ud2
@@ -122,7 +155,7 @@ boot_entry64:
 // Not among the instructions, so that a disassembly shows what is executed.
 .section .rodata.boot, "a"
 no_loader:
-    .asciz "Radon: not started by a Multiboot 1 loader\r\n"
+    .asciz "Radon: not started by a Multiboot loader\r\n"
 no_long_mode:
     .asciz "Radon: this CPU lacks long mode, NX or SYSCALL\r\n"
 

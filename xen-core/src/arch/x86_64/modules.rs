@@ -7,7 +7,7 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use guest_abi::frame::{MachAddr, PAGE_SIZE};
 
 use super::direct_map;
-use crate::boot::multiboot::MAX_MODULES;
+use crate::boot::loader::MAX_MODULES;
 use crate::{boot, mm};
 
 static TAKEN: [AtomicBool; MAX_MODULES] = [const { AtomicBool::new(false) }; MAX_MODULES];

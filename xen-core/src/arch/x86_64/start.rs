@@ -18,8 +18,9 @@ use super::{
     serial, smp, timer, tlb,
 };
 use crate::arch::layout::{DIRECT_MAP_BASE, DIRECT_MAP_LIMIT};
+use crate::boot::loader::BootInfo;
 use crate::boot::memory_map::{Kind, MemoryMap, Region};
-use crate::boot::{self, Machine, acpi, cmdline, multiboot};
+use crate::boot::{self, Machine, acpi, cmdline, loader};
 use crate::cpu::CpuId;
 use crate::debug;
 
@@ -32,21 +33,23 @@ const LOW_MEMORY: u64 = 0x10_0000;
 const PAT: Msr = Msr::new(0x277);
 const PAT_VALUE: u64 = 0x0000_0501_0007_0406;
 
-/// Where `boot.S` enters Rust: the physical address of the multiboot information.
+/// Where `boot.S` enters Rust: the physical address of the multiboot information, and the magic
+/// number that says which.
 #[unsafe(no_mangle)]
-extern "C" fn boot_start(information: u64) -> ! {
+extern "C" fn boot_start(information: u64, magic: u32) -> ! {
     let tsc = clock::tsc();
     serial::init(cmdline::Options::default().baud);
     debug::log::init();
-    let loader = multiboot::parse(&EARLY, information);
-    let loader = loader.unwrap_or_else(|| panic!("the loader gave no memory map"));
+    let loader = loader::read(&EARLY, magic, information);
+    let loader = loader.unwrap_or_else(|problem| panic!("the loader is no use: {problem}"));
     let options = cmdline::parse(&loader.command_line, |_| ());
     image::find_symbols(&EARLY);
     frames::begin(free_memory(&loader));
+    let acpi = acpi::parse(&EARLY, &loader);
     boot::set_machine(Machine {
         loader,
         options,
-        acpi: acpi::parse(&EARLY),
+        acpi,
         start_tsc: tsc,
     });
 
@@ -81,7 +84,7 @@ fn boot_stack_sufficed() -> bool {
 }
 
 /// All RAM but low memory, the image, and the modules.
-fn free_memory(loader: &multiboot::Info) -> MemoryMap {
+fn free_memory(loader: &BootInfo) -> MemoryMap {
     let mut map = MemoryMap::new(&loader.regions);
     map.reserve(0, LOW_MEMORY);
     let (start, end) = image::physical_range();
