@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use frontends::arch::hypercall;
 use frontends::events;
-use frontends::grants::{Grant, GrantTable, errno_of};
+use frontends::grants::{Grant, GrantTable, Permit, errno_of};
 use frontends::guest_abi::event_channel::{EventChannelOp, Status};
 use frontends::guest_abi::grant_table::{
     CopyEnd, CopyFlags, GrantCopy, GrantTableOp, MapFlags, MapGrantRef, UnmapGrantRef,
@@ -45,9 +45,9 @@ fn own_id() -> Result<DomId, Errno> {
 impl Grants {
     /// Grants `count` fresh pages.
     pub(crate) fn new(count: usize) -> Result<Self, Errno> {
-        let (own, mut table) = (own_id()?, GrantTable::new(1)?);
+        let (own, table) = (own_id()?, GrantTable::new(1)?);
         let granted: Result<_, Errno> = (0..count)
-            .map(|_| table.grant(own, Page::zeroed()?, false))
+            .map(|_| table.grant(own, Page::zeroed()?, Permit::ReadWrite))
             .collect();
         let places: Result<_, Errno> = (0..count).map(|_| Page::zeroed()).collect();
         Ok(Self {
@@ -69,7 +69,7 @@ impl Grants {
             CopyEnd::granted(DomIdArg::SELF, to.reference(), 0)
         } else {
             CopyEnd {
-                what: to.page().frame().get(),
+                what: to.frame().get(),
                 domid: DomIdArg::SELF,
                 ..CopyEnd::default()
             }
