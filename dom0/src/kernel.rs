@@ -11,7 +11,7 @@ use alloc::rc::Rc;
 
 use dom0::{
     devices::Devices,
-    drivers::{pci::Bus, virtio_console},
+    drivers::{acpi, pci::Bus, virtio_console},
     executor::Runtime,
     host::BackendHost,
     hypervisor::Xen,
@@ -32,7 +32,7 @@ use frontends::{
 /// Starts dom0.
 pub(crate) fn main(start: &'static StartOfDay) -> ! {
     logging::start(start.argument("loglevel"));
-    match start_services() {
+    match start_services(start) {
         Ok((runtime, serial, xl)) => runtime.block_on(Shell::new(serial, xl).run()),
         Err(errno) => {
             println!("dom0 cannot start: {}", errno.name());
@@ -42,7 +42,7 @@ pub(crate) fn main(start: &'static StartOfDay) -> ! {
 }
 
 /// Starts everything that runs beside the shell.
-fn start_services() -> Result<(Runtime, Serial, Xl), Errno> {
+fn start_services(start: &StartOfDay) -> Result<(Runtime, Serial, Xl), Errno> {
     let runtime = Runtime::new(Machine::new()?);
     let serial = Serial::open(&runtime)?;
     let toolstack = Toolstack::new(
@@ -53,7 +53,7 @@ fn start_services() -> Result<(Runtime, Serial, Xl), Errno> {
     );
     toolstack.start()?;
     let xl = Xl::new(toolstack);
-    if let Err(errno) = start_management(&runtime, &xl) {
+    if let Err(errno) = start_management(start, &runtime, &xl) {
         // A host without the device is driven by its serial console alone.
         log::warn!("no management channel: {}", errno.name());
     }
@@ -63,8 +63,10 @@ fn start_services() -> Result<(Runtime, Serial, Xl), Errno> {
 }
 
 /// Opens the way in for `xl` on the host.
-fn start_management(runtime: &Runtime, xl: &Xl) -> Result<(), Errno> {
-    let mut bus = Bus::find().ok_or(Errno::ENODEV)?;
+fn start_management(start: &StartOfDay, runtime: &Runtime, xl: &Xl) -> Result<(), Errno> {
+    let root_pointer = start.argument("acpi_rsdp");
+    let root_pointer = root_pointer.and_then(acpi::root_pointer_argument);
+    let mut bus = Bus::find(root_pointer).ok_or(Errno::ENODEV)?;
     let stream = virtio_console::start(runtime, &mut bus)?;
     let commands = Rc::new(xl.clone());
     runtime.spawn(server::serve(

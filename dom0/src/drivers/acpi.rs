@@ -11,11 +11,15 @@ use guest_abi::MachAddr;
 pub trait Firmware {
     /// The `len` bytes from `start` on, if they can be had.
     fn bytes(&self, start: MachAddr, len: usize) -> Option<Vec<u8>>;
+
+    /// Where the root pointer lies, if it is not where a BIOS leaves it.
+    fn root_pointer(&self) -> Option<MachAddr>;
 }
 
 /// Where a BIOS leaves the root pointer.
 const SEARCH_START: u64 = 0xe_0000;
 const SEARCH_BYTES: usize = 0x2_0000;
+const RSDP_BYTES: usize = 36;
 const HEADER_BYTES: usize = 36;
 /// No table of interest is longer; a longer one is damaged.
 const MAX_TABLE_BYTES: usize = 64 << 10;
@@ -31,21 +35,41 @@ pub fn config_space_base(firmware: &impl Firmware) -> Option<MachAddr> {
     number(&mcfg, HEADER_BYTES + 8, 8).map(MachAddr::new)
 }
 
+/// The value of `acpi_rsdp=` on the command line: where the firmware's root pointer lies.
+pub fn root_pointer_argument(value: &str) -> Option<MachAddr> {
+    let digits = value.strip_prefix("0x").unwrap_or(value);
+    u64::from_str_radix(digits, 16).ok().map(MachAddr::new)
+}
+
 /// Reads the RSDT or XSDT.
 fn find_root(firmware: &impl Firmware) -> Option<Vec<u8>> {
-    let area = firmware.bytes(MachAddr::new(SEARCH_START), SEARCH_BYTES)?;
-    let rsdp = area
-        .chunks(16)
-        .zip((0..).step_by(16))
-        .filter(|(chunk, _)| chunk.starts_with(b"RSD PTR "))
-        .find_map(|(_, at)| area.get(at..).filter(|rsdp| sums_to_zero(rsdp, 20)))?;
+    let rsdp = match firmware.root_pointer() {
+        Some(at) => firmware
+            .bytes(at, RSDP_BYTES)
+            .filter(|rsdp| is_root_pointer(rsdp))?,
+        None => search(firmware)?,
+    };
     let revision = *rsdp.get(15)?;
-    let (at, width) = if revision >= 2 && sums_to_zero(rsdp, 36) {
+    let (at, width) = if revision >= 2 && sums_to_zero(&rsdp, RSDP_BYTES) {
         (24, 8)
     } else {
         (16, 4)
     };
-    table(firmware, MachAddr::new(number(rsdp, at, width)?))
+    table(firmware, MachAddr::new(number(&rsdp, at, width)?))
+}
+
+/// Looks for the root pointer where a BIOS leaves it.
+fn search(firmware: &impl Firmware) -> Option<Vec<u8>> {
+    let area = firmware.bytes(MachAddr::new(SEARCH_START), SEARCH_BYTES)?;
+    (0..area.len())
+        .step_by(16)
+        .filter_map(|at| area.get(at..)?.get(..RSDP_BYTES))
+        .find(|rsdp| is_root_pointer(rsdp))
+        .map(<[u8]>::to_vec)
+}
+
+fn is_root_pointer(rsdp: &[u8]) -> bool {
+    rsdp.starts_with(b"RSD PTR ") && sums_to_zero(rsdp, 20)
 }
 
 /// A whole table, its checksum checked.
@@ -87,7 +111,7 @@ mod tests {
     use super::*;
 
     /// Firmware with an RSDP, an RSDT and an MCFG.
-    struct Fake(Vec<(u64, Vec<u8>)>);
+    struct Fake(Vec<(u64, Vec<u8>)>, Option<u64>);
 
     impl Firmware for Fake {
         fn bytes(&self, start: MachAddr, len: usize) -> Option<Vec<u8>> {
@@ -95,6 +119,10 @@ mod tests {
                 let from = usize::try_from(start.get().checked_sub(*base)?).ok()?;
                 bytes.get(from..from + len).map(<[u8]>::to_vec)
             })
+        }
+
+        fn root_pointer(&self) -> Option<MachAddr> {
+            self.1.map(MachAddr::new)
         }
     }
 
@@ -124,16 +152,27 @@ mod tests {
         allocation.extend_from_slice(&[0; 8]);
         let root = make_table(b"RSDT", &0x7000_1000u32.to_le_bytes());
         let mcfg = make_table(b"MCFG", &allocation);
-        Fake(alloc::vec![
+        let tables = alloc::vec![
             (SEARCH_START, area),
             (0x7000_0000, root),
             (0x7000_1000, mcfg)
-        ])
+        ];
+        Fake(tables, None)
     }
 
     #[test]
     fn the_mcfg_table_names_configuration_space() {
         assert_eq!(config_space_base(&fake()), Some(MachAddr::new(0xb000_0000)));
+    }
+
+    #[test]
+    fn a_root_pointer_that_is_told_needs_no_search() {
+        let mut fake = fake();
+        fake.0[0].0 = 0x7fb7_e000;
+        assert_eq!(config_space_base(&fake), None);
+        fake.1 = root_pointer_argument("0x7fb83a40").map(MachAddr::get);
+        assert_eq!(config_space_base(&fake), Some(MachAddr::new(0xb000_0000)));
+        assert_eq!(root_pointer_argument("efi"), None);
     }
 
     #[test]

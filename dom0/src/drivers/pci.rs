@@ -33,7 +33,9 @@ pub struct Bus {
 }
 
 /// Firmware tables in machine memory that belongs to nobody.
-struct MachineFirmware;
+struct MachineFirmware {
+    root_pointer: Option<MachAddr>,
+}
 
 impl Firmware for MachineFirmware {
     fn bytes(&self, start: MachAddr, len: usize) -> Option<Vec<u8>> {
@@ -42,12 +44,16 @@ impl Firmware for MachineFirmware {
         mapping.read(start.page_offset(), &mut bytes);
         Some(bytes)
     }
+
+    fn root_pointer(&self) -> Option<MachAddr> {
+        self.root_pointer
+    }
 }
 
 impl Bus {
-    /// Finds and maps bus 0.
-    pub fn find() -> Option<Self> {
-        let base = acpi::config_space_base(&MachineFirmware)?;
+    /// Finds and maps bus 0. ACPI's root pointer lies where a BIOS leaves it, or else here.
+    pub fn find(root_pointer: Option<MachAddr>) -> Option<Self> {
+        let base = acpi::config_space_base(&MachineFirmware { root_pointer })?;
         let space = ConfigSpace::map(base, 0).ok()?;
         Some(Self {
             root: PciRoot::new(space.clone()),
