@@ -13,6 +13,7 @@ extern crate alloc;
 
 #[expect(unsafe_code, reason = "the floor: entry, traps, memory, hypercalls")]
 pub mod arch;
+pub mod balloon;
 pub mod blkfront;
 mod byte_ring;
 pub mod channel;

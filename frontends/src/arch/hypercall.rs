@@ -241,6 +241,25 @@ pub(crate) unsafe fn update_va_mapping(address: u64, entry: Pte) -> Result<(), E
     unsafe { guest_abi::call::call(Hypercall::UpdateVaMapping, args) }.map(drop)
 }
 
+/// Gives single pages of this domain back or takes some; answers how many, counted from the front
+/// of the list. Taking turns the pfns in the list into frames.
+///
+/// # Safety
+///
+/// Frames that are given back are mapped nowhere; for those that are taken there is no duty.
+pub(crate) unsafe fn reservation(op: memory::MemoryOp, list: &mut [u64]) -> Result<usize, Errno> {
+    let mut arg = memory::MemoryReservation {
+        extent_start: GuestVirtAddr::new(lend(list)),
+        nr_extents: list.len() as u64,
+        domid: ids::DomIdArg::SELF,
+        ..memory::MemoryReservation::default()
+    };
+    let args = [u64::from(op.number()), lend(&mut arg)];
+    // SAFETY: the call reads and writes `list` only; its effects are the caller's promise.
+    let done = unsafe { guest_abi::call::call(Hypercall::MemoryOp, args) }?;
+    usize::try_from(done).map_err(|_| Errno::EINVAL)
+}
+
 /// An entry's machine address in a page table, as `mmu_update` wants it.
 pub(crate) fn entry_address(table: guest_abi::Mfn, index: usize) -> MachAddr {
     MachAddr::new(table.to_maddr().get() + index as u64 * 8)

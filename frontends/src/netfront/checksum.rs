@@ -18,7 +18,8 @@ struct Transport {
 }
 
 /// Whether a frame is IPv6.
-pub(super) fn is_ipv6(frame: &[u8]) -> bool {
+#[must_use]
+pub fn is_ipv6(frame: &[u8]) -> bool {
     frame.get(12..14) == Some(&[0x86, 0xdd])
 }
 
@@ -94,7 +95,7 @@ fn store(frame: &mut [u8], at: usize, value: u16) {
 }
 
 /// Leaves the checksum blank; whether the frame has one.
-pub(super) fn blank(frame: &mut [u8]) -> bool {
+pub fn blank(frame: &mut [u8]) -> bool {
     let Some(transport) = find(frame) else {
         return false;
     };
@@ -103,7 +104,7 @@ pub(super) fn blank(frame: &mut [u8]) -> bool {
 }
 
 /// Computes the checksum, whatever is in its field.
-pub(super) fn complete(frame: &mut [u8]) {
+pub fn complete(frame: &mut [u8]) {
     let Some(transport) = find(frame) else {
         return;
     };
@@ -120,7 +121,8 @@ pub(super) fn complete(frame: &mut [u8]) {
 }
 
 /// Whether the checksum is right, or there is none.
-pub(super) fn is_right(frame: &[u8]) -> bool {
+#[must_use]
+pub fn is_right(frame: &[u8]) -> bool {
     let Some(transport) = find(frame) else {
         return true;
     };

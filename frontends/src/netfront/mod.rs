@@ -12,7 +12,7 @@
 //! Nothing that the backend writes is believed before it is checked. One that breaks the protocol gets
 //! [`DeviceError::Broken`], after which the card is only good for closing.
 
-mod checksum;
+pub mod checksum;
 mod connect;
 #[cfg(feature = "smoltcp")]
 pub mod phy;

@@ -12,7 +12,9 @@
 //! ```
 
 mod page;
+mod reservation;
 
+use alloc::vec::Vec;
 use core::{ops::Range, ptr::NonNull};
 
 use guest_abi::{
@@ -29,6 +31,7 @@ use super::{
 };
 
 pub use page::{Page, TablePage};
+pub(crate) use reservation::{Hole, give_back, pages_now, room_beyond, take_more};
 
 /// The address of pfn 0.
 pub const VIRT_BASE: u64 = 0xffff_ffff_8000_0000;
@@ -68,7 +71,21 @@ struct Ram {
     fresh: Range<u64>,
     /// Pages that came back: each one's first word leads to the next.
     returned: Option<u64>,
+    /// Pages that the domain has now.
+    pages_now: u64,
+    beyond: Beyond,
 }
+
+/// Pages beyond those that the domain started with.
+struct Beyond {
+    /// The first page.
+    start: u64,
+    /// The frames behind them, as far as there are any.
+    p2m: Vec<u64>,
+}
+
+/// What the p2m list says where there is no frame.
+const NO_FRAME: u64 = u64::MAX;
 
 /// The address of a page in the linear map.
 fn address_of(pfn: u64) -> u64 {
@@ -153,14 +170,25 @@ pub(super) unsafe fn init(info: &StartInfo, boot_stack: u64) {
         unmapped: mapped_chunks..nr_pages.div_ceil(CHUNK).max(mapped_chunks),
         fresh: 1..IMAGE_START,
         returned: None,
+        pages_now: info.nr_pages,
+        beyond: Beyond {
+            start: nr_pages.next_multiple_of(CHUNK),
+            p2m: Vec::new(),
+        },
     });
 }
 
 impl Ram {
-    /// The frame behind a page.
+    /// The frame behind a page; [`NO_FRAME`] where there is none.
     fn frame(&self, pfn: u64) -> Mfn {
-        // SAFETY: callers name pages of this guest, and the list has an entry for each.
-        Mfn::new(unsafe { read_word(self.p2m + pfn * 8) })
+        if pfn < self.nr_pages {
+            // SAFETY: the list has an entry for each page that the domain started with.
+            return Mfn::new(unsafe { read_word(self.p2m + pfn * 8) });
+        }
+        let place = pfn.checked_sub(self.beyond.start);
+        let place = place.and_then(|place| usize::try_from(place).ok());
+        let frame = place.and_then(|place| self.beyond.p2m.get(place));
+        Mfn::new(frame.copied().unwrap_or(NO_FRAME))
     }
 
     /// Takes a mapped page that is there already.
@@ -203,9 +231,10 @@ impl Ram {
         let table = self.take_mapped().ok_or(Errno::ENOMEM)?;
         let pages = chunk * CHUNK..((chunk + 1) * CHUNK).min(self.nr_pages);
         for (index, pfn) in (chunk * CHUNK..(chunk + 1) * CHUNK).enumerate() {
-            let entry = match pages.contains(&pfn) {
-                true => Pte::map(self.frame(pfn), RAM),
-                false => Pte::EMPTY,
+            let frame = self.frame(pfn);
+            let entry = match frame.get() {
+                NO_FRAME => Pte::EMPTY,
+                _ => Pte::map(frame, RAM),
             };
             let slot = address_of(table) + index as u64 * 8;
             let slot = pointer::<u64>(slot);
@@ -266,9 +295,8 @@ pub(super) fn grow_heap(bytes: u64) -> Option<Range<u64>> {
 pub fn machine_address(address: u64) -> Option<MachAddr> {
     let offset = address % PAGE_SIZE as u64;
     let pfn = address.checked_sub(VIRT_BASE)? / PAGE_SIZE as u64;
-    let guard = RAM_STATE.lock();
-    let ram = guard.as_ref().filter(|ram| pfn < ram.nr_pages)?;
-    Some(MachAddr::new(ram.frame(pfn).to_maddr().get() + offset))
+    let frame = RAM_STATE.lock().as_ref()?.frame(pfn);
+    (frame.get() != NO_FRAME).then(|| MachAddr::new(frame.to_maddr().get() + offset))
 }
 
 /// The kernel's root page table.
