@@ -1,4 +1,4 @@
-//! What may come at the cursor: a verb first, then names of domains.
+//! What may come at the cursor: a verb first, then names of domains, or a verb's own words.
 
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -15,6 +15,9 @@ pub enum Completion {
     Choices(Vec<String>),
 }
 
+/// What a verb takes first, if it isn't a domain.
+const OWN_WORDS: [(&str, &[&str]); 1] = [("backend-restart", &["blk", "net"])];
+
 /// Completes the line up to the cursor.
 #[must_use]
 pub fn complete(before: &str, verbs: &[&str], domains: &[String]) -> Completion {
@@ -29,7 +32,12 @@ pub fn complete(before: &str, verbs: &[&str], domains: &[String]) -> Completion 
     let candidates: Vec<String> = match verb {
         None => verbs.iter().map(ToString::to_string).collect(),
         Some("help") => verbs.iter().map(ToString::to_string).collect(),
-        Some(_) => domains.to_vec(),
+        Some(verb) => match OWN_WORDS.iter().find(|(name, _)| *name == verb) {
+            Some((_, own)) if words.next().is_none() => {
+                own.iter().map(ToString::to_string).collect()
+            }
+            _ => domains.to_vec(),
+        },
     };
     let fitting: Vec<String> = candidates
         .into_iter()
@@ -66,7 +74,15 @@ mod tests {
         let domains = ["Domain-0", "deb1", "deb2"].map(String::from);
         complete(
             before,
-            &["create", "console", "list", "domid", "domname", "help"],
+            &[
+                "create",
+                "console",
+                "list",
+                "domid",
+                "domname",
+                "backend-restart",
+                "help",
+            ],
             &domains,
         )
     }
@@ -90,6 +106,8 @@ mod tests {
             Completion::Choices(vec!["deb1".into(), "deb2".into()])
         );
         assert_eq!(tab("help cre"), insert("ate "));
+        assert_eq!(tab("backend-restart n"), insert("et "));
+        assert_eq!(tab("backend-restart net D"), insert("omain-0 "));
         assert_eq!(tab("nothing"), Completion::Nothing);
     }
 }
