@@ -77,6 +77,16 @@ impl Network {
     }
 }
 
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, prefix } = self;
+        match Self::from(*address).prefix == *prefix {
+            true => write!(f, "{address}"),
+            false => write!(f, "{address}/{prefix}"),
+        }
+    }
+}
+
 impl From<IpAddr> for Network {
     fn from(address: IpAddr) -> Self {
         let prefix = if address.is_ipv4() { 32 } else { 128 };

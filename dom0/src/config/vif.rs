@@ -4,9 +4,9 @@
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use core::net::Ipv4Addr;
 
 use backends::host::MacAddress;
+use backends::netback::Network;
 
 use super::keys::nearest;
 use super::rate::Rate;
@@ -15,6 +15,8 @@ use super::rate::Rate;
 pub const DEFAULT_BRIDGE: &str = "xenbr0";
 /// Longest name of a bridge, as Linux has it.
 const MAX_BRIDGE: usize = 15;
+/// An MTU where nothing is said.
+const DEFAULT_MTU: u16 = 1500;
 /// What an MTU may be.
 const MTUS: core::ops::RangeInclusive<u16> = 68..=65_521;
 /// Devices a domain may have of a kind, to be counted by hand.
@@ -46,10 +48,10 @@ pub struct VifSpec {
     /// What it is plugged into.
     pub bridge: String,
     /// The only addresses it may send from; none: any.
-    pub ips: Vec<Ipv4Addr>,
+    pub ips: Vec<Network>,
     /// How much it may send.
     pub rate: Option<Rate>,
-    /// The longest packet, in bytes, if it is not the bridge's own.
+    /// The longest packet, in bytes, if one was asked for.
     pub mtu: Option<u16>,
     /// Its number, if one was asked for.
     pub devid: Option<u32>,
@@ -89,6 +91,12 @@ impl VifSpec {
             }
         }
         Ok((spec, warnings))
+    }
+
+    /// The longest packet, in bytes.
+    #[must_use]
+    pub fn mtu(&self) -> u16 {
+        self.mtu.unwrap_or(DEFAULT_MTU)
     }
 
     /// Sets a key; answers why that has no effect, if it has none.
@@ -154,10 +162,10 @@ fn bridge(text: &str) -> Result<String, String> {
 }
 
 /// Addresses separated by blanks.
-fn ips(text: &str) -> Result<Vec<Ipv4Addr>, String> {
+fn ips(text: &str) -> Result<Vec<Network>, String> {
     let ip = |word: &str| {
         word.parse().map_err(|_| {
-            format!("`{word}` is no IPv4 address; write one like 10.0.2.15, several with blanks")
+            format!("`{word}` is no IP address; write one like 10.0.2.15, several with blanks")
         })
     };
     let ips: Vec<_> = text.split_whitespace().map(ip).collect::<Result<_, _>>()?;
@@ -182,7 +190,7 @@ mod tests {
 
     #[test]
     fn every_key_is_understood() {
-        let text = "mac=00:16:3E:00:00:02, bridge=internal0,ip=10.0.0.2 10.0.0.3,rate=10Mb/s,\
+        let text = "mac=00:16:3E:00:00:02, bridge=internal0,ip=10.0.0.2 fd00::/64,rate=10Mb/s,\
             mtu=9000,devid=3,type=vif,backend=0";
         let (spec, warnings) = VifSpec::parse(text).unwrap();
         assert_eq!(spec.mac.unwrap().to_string(), "00:16:3e:00:00:02");
@@ -227,7 +235,7 @@ mod tests {
             ),
             ("bridge=a/b", "`a/b` is no bridge"),
             ("bridge=", "`` is no bridge"),
-            ("ip=10.0.0", "`10.0.0` is no IPv4 address"),
+            ("ip=10.0.0", "`10.0.0` is no IP address"),
             ("ip=", "`ip` is empty"),
             (
                 "rate=fast",

@@ -91,7 +91,7 @@ impl Toolstack {
             runtime: runtime.clone(),
             storage: Storage::new(runtime, host.clone(), devices.clone()),
             macs: Macs::default(),
-            bridges: Bridges::new(devices.clone()),
+            bridges: Bridges::new(runtime, host.clone(), devices.clone()),
             host,
             devices,
             guests: RefCell::default(),

@@ -10,18 +10,20 @@ use alloc::string::String;
 use core::cell::RefCell;
 use core::fmt;
 
-use backends::host::Nic;
+use backends::host::{Host, Nic};
+use backends::netback::Switch;
 
-use super::pending::Switch;
 use crate::config::DEFAULT_BRIDGE;
 use crate::devices::Devices;
+use crate::executor::Runtime;
 
 /// What the names of bridges with an uplink begin with.
 const WITH_UPLINK: &str = "xenbr";
 
 /// The bridges of a host.
-#[derive(Default)]
 pub(crate) struct Bridges {
+    runtime: Runtime,
+    host: Rc<dyn Host>,
     devices: Rc<Devices>,
     switches: RefCell<BTreeMap<String, Weak<Switch>>>,
     default: RefCell<Option<Rc<Switch>>>,
@@ -37,10 +39,13 @@ impl fmt::Debug for Bridges {
 
 impl Bridges {
     /// No bridges yet.
-    pub(crate) fn new(devices: Rc<Devices>) -> Self {
+    pub(crate) fn new(runtime: &Runtime, host: Rc<dyn Host>, devices: Rc<Devices>) -> Self {
         Self {
+            runtime: runtime.clone(),
+            host,
             devices,
-            ..Self::default()
+            switches: RefCell::default(),
+            default: RefCell::default(),
         }
     }
 
@@ -55,9 +60,13 @@ impl Bridges {
         if let Some(switch) = switches.get(name).and_then(Weak::upgrade) {
             return Ok(switch);
         }
-        let switch = Rc::new(Switch::new(name));
+        let switch = Switch::new(name);
         match self.card(name) {
-            Card::Is(nic) => switch.attach_uplink(nic),
+            Card::Is(nic) => {
+                // It ends with the switch.
+                let uplink = switch.attach_uplink(self.host.clone(), nic);
+                self.runtime.spawn(uplink);
+            }
             Card::Missing if name == DEFAULT_BRIDGE => {
                 log::warn!("bridge {name}: there is no card; its guests reach only each other");
             }

@@ -15,7 +15,6 @@ mod bridges;
 mod detach;
 mod mac;
 mod nodes;
-mod pending;
 mod plug;
 mod plugged;
 mod restart;

@@ -14,9 +14,6 @@ use super::vbd::Vbd;
 use super::vif::Vif;
 use super::{Kind, Resource};
 
-/// An MTU where nothing is said.
-const DEFAULT_MTU: u16 = 1500;
-
 type Nodes = Vec<(&'static str, String)>;
 
 /// Writes a new device's nodes, all at once.
@@ -58,8 +55,7 @@ pub(super) fn create(store: &mut Store, domain: DomId, resource: &Resource) -> R
         )?;
         if let Resource::Vif(vif) = resource {
             // The guest may not change it.
-            let mtu = vif.spec.mtu.unwrap_or(DEFAULT_MTU);
-            root.write_with(&format!("{front}/mtu"), mtu, &ours)?;
+            root.write_with(&format!("{front}/mtu"), vif.spec.mtu(), &ours)?;
         }
         // No script has to be waited for.
         root.write_with(&format!("{back}/hotplug-status"), "connected", &ours)

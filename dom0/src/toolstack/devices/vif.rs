@@ -4,11 +4,11 @@ use alloc::format;
 use alloc::rc::Rc;
 use core::fmt;
 
+use backends::netback::{Netback, Options, Rate, Switch};
 use backends::xenbus::{Control, Device, End};
 use backends::xenstore::Error;
 
 use super::mac::MacLease;
-use super::pending::{Netback, Switch};
 use super::{Bridges, DeviceError, Macs};
 use crate::config::VifSpec;
 
@@ -54,7 +54,20 @@ impl Vif {
 
     /// Serves the frontend with a backend of its own.
     pub(super) async fn run(&self, device: &Device, control: &Control) -> Result<End, Error> {
-        let backend = Netback::new(self.switch.clone());
+        let backend = Netback::new(self.switch.clone(), self.options());
         backends::xenbus::run(device, &backend, control).await
+    }
+
+    fn options(&self) -> Options {
+        let rate = self.spec.rate.map(|rate| Rate {
+            bytes_per_interval: rate.bytes_per_interval(),
+            interval_us: rate.interval_us,
+        });
+        Options {
+            addresses: self.spec.ips.clone(),
+            rate,
+            mtu: self.spec.mtu(),
+            ..Options::new(self.mac.address())
+        }
     }
 }
