@@ -19,6 +19,8 @@ use crate::toolstack::{Guest, Toolstack};
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a guest may take to notice a device at all: one without a driver never does.
 const UNBORN: Duration = Duration::from_secs(3);
+/// How often to look whether it has.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// How long a guest may take to see that a device's nodes have gone. One that finds new nodes in
 /// their place instead would take them for the old ones.
 const SETTLE: Duration = Duration::from_millis(250);
@@ -59,12 +61,9 @@ impl Toolstack {
     ) -> Result<(), DetachError> {
         let (kind, id) = (device.kind(), device.id());
         nodes::set_offline(&mut self.store().borrow_mut(), guest.domain, kind, id);
+        self.await_frontend(guest, device).await;
         device.ask_to_close();
-        let early = self.runtime.timeout(UNBORN, device.gone()).await;
-        if early.is_err() && !self.has_frontend(guest, device) {
-            device.leave();
-        }
-        let gone = self.runtime.timeout(PATIENCE - UNBORN, device.gone());
+        let gone = self.runtime.timeout(PATIENCE, device.gone());
         gone.await.map_err(|_| DetachError {
             device: device.title(),
         })?;
@@ -72,12 +71,18 @@ impl Toolstack {
         Ok(())
     }
 
-    /// Whether the guest has ever done anything with a device.
-    fn has_frontend(&self, guest: &Guest, device: &Plugged) -> bool {
+    /// Waits until the guest has begun with a device, or probably never will.
+    async fn await_frontend(&self, guest: &Guest, device: &Plugged) {
         let front = Device::front_path(device.kind().name(), guest.domain, device.id());
         let path = format!("{front}/state");
-        let state = self.store().borrow_mut().get(&path).unwrap_or_default();
-        XenbusState::parse(state.as_bytes()) != XenbusState::Initialising
+        let deadline = self.runtime.now() + UNBORN;
+        while self.runtime.now() < deadline {
+            let state = self.store().borrow_mut().get(&path).unwrap_or_default();
+            if XenbusState::parse(state.as_bytes()) != XenbusState::Initialising {
+                return;
+            }
+            self.runtime.sleep(LOOK_AGAIN).await;
+        }
     }
 
     /// Takes a device away, whatever the guest thinks of it.
