@@ -12,8 +12,8 @@ fn corpus(target: &str) -> PathBuf {
 }
 
 /// Inputs by name, so that the order is everywhere the same.
-fn inputs(target: &str) -> BTreeMap<String, Vec<u8>> {
-    let files = fs::read_dir(corpus(target)).expect("a folder of inputs");
+fn inputs(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+    let files = fs::read_dir(folder).expect("a folder of inputs");
     files
         .map(|file| {
             let file = file.unwrap();
@@ -24,7 +24,7 @@ fn inputs(target: &str) -> BTreeMap<String, Vec<u8>> {
 }
 
 fn replay(target: &str, run: fn(&[u8]) -> Seen) -> Seen {
-    let inputs = inputs(target);
+    let inputs = inputs(&corpus(target));
     assert!(inputs.len() >= 10, "{target}: where is the corpus?");
     let mut all = Seen::default();
     for (name, bytes) in inputs {
@@ -85,21 +85,38 @@ fn mutated(parents: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
     bytes
 }
 
-fn grow(target: &str, run: fn(&[u8]) -> Seen, rounds: usize, seed: u64) {
+/// Keeps an input that shows something new.
+fn keep(target: &str, run: fn(&[u8]) -> Seen, all: &mut Seen, bytes: &[u8]) -> bool {
+    // Left behind if this one breaks something.
+    let last = corpus(target).join("last");
+    fs::write(&last, bytes).unwrap();
+    let seen = run(bytes);
+    fs::remove_file(&last).unwrap();
+    let new = all.learn(&seen);
+    if new {
+        let sum = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |sum, &byte| {
+            (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        fs::write(corpus(target).join(format!("grown-{sum:016x}")), bytes).unwrap();
+    }
+    new
+}
+
+fn grow(target: &str, run: fn(&[u8]) -> Seen, rounds: u64, seed: u64) {
     let mut all = replay(target, run);
-    let mut parents: Vec<_> = inputs(target).into_values().collect();
+    if let Some(from) = std::env::var_os("FROM") {
+        for bytes in inputs(&Path::new(&from).join(target)).values() {
+            keep(target, run, &mut all, bytes);
+        }
+    }
+    let mut parents: Vec<_> = inputs(&corpus(target)).into_values().collect();
     let mut random = Random(seed);
     for _ in 0..rounds {
         let bytes = mutated(&parents, &mut random);
-        // Left behind if this one breaks something.
-        fs::write(corpus(target).join("last"), &bytes).unwrap();
-        if all.learn(&run(&bytes)) {
-            let name = format!("grown-{:016x}", random.next());
-            fs::write(corpus(target).join(name), &bytes).unwrap();
+        if keep(target, run, &mut all, &bytes) {
             parents.push(bytes);
         }
     }
-    fs::remove_file(corpus(target).join("last")).unwrap();
 }
 
 #[test]
@@ -112,7 +129,6 @@ fn grow_the_corpus() {
             .unwrap_or(or)
     };
     let (rounds, seed) = (number("ROUNDS", 20_000), number("SEED", 0x5eed));
-    let rounds = usize::try_from(rounds).unwrap();
     grow("blkback", blkback, rounds, seed);
     grow("xenstore", xenstore, rounds, seed);
 }
