@@ -102,7 +102,7 @@ fn keep(target: &str, run: fn(&[u8]) -> Seen, all: &mut Seen, bytes: &[u8]) -> b
     new
 }
 
-fn grow(target: &str, run: fn(&[u8]) -> Seen, rounds: u64, seed: u64) {
+fn grow(target: &str, run: fn(&[u8]) -> Seen, rounds: usize, seed: u64) {
     let mut all = replay(target, run);
     if let Some(from) = std::env::var_os("FROM") {
         for bytes in inputs(&Path::new(&from).join(target)).values() {
@@ -129,6 +129,7 @@ fn grow_the_corpus() {
             .unwrap_or(or)
     };
     let (rounds, seed) = (number("ROUNDS", 20_000), number("SEED", 0x5eed));
+    let rounds = usize::try_from(rounds).unwrap();
     grow("blkback", blkback, rounds, seed);
     grow("xenstore", xenstore, rounds, seed);
 }

@@ -226,9 +226,10 @@ impl Bench {
 
     fn end(mut self) -> Seen {
         for number in 1..=3 {
-            // One or the other may be gone.
-            let _ = self.store.release(DomId::new(number));
-            assert_eq!(self.store.nodes_of(DomId::new(number)), 0);
+            // To one that was gone before, dom0 may have given nodes since.
+            if self.store.release(DomId::new(number)).is_ok() {
+                assert_eq!(self.store.nodes_of(DomId::new(number)), 0);
+            }
         }
         self.seen
     }
