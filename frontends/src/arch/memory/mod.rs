@@ -288,11 +288,15 @@ pub(super) fn grow_heap(bytes: u64) -> Option<Range<u64>> {
     Some(address_of(grown.start)..address_of(grown.end))
 }
 
-/// The machine address behind an address of the linear map: for devices, which know no other.
+/// The machine address behind an address of the linear map or of the window: for devices, which
+/// know no other.
 ///
 /// It holds to the end of that page; the next page may lie anywhere.
 #[must_use]
 pub fn machine_address(address: u64) -> Option<MachAddr> {
+    if address >= super::window::BASE {
+        return super::window::machine_address(address);
+    }
     let offset = address % PAGE_SIZE as u64;
     let pfn = address.checked_sub(VIRT_BASE)? / PAGE_SIZE as u64;
     let frame = RAM_STATE.lock().as_ref()?.frame(pfn);
