@@ -10,7 +10,7 @@ extern crate alloc;
 use alloc::rc::Rc;
 
 use dom0::{
-    devices::Devices,
+    devices::{Devices, disk_check},
     drivers::{acpi, pci::Bus, virtio_console},
     executor::Runtime,
     host::BackendHost,
@@ -45,15 +45,19 @@ pub(crate) fn main(start: &'static StartOfDay) -> ! {
 fn start_services(start: &StartOfDay) -> Result<(Runtime, Serial, Xl), Errno> {
     let runtime = Runtime::new(Machine::new()?);
     let serial = Serial::open(&runtime)?;
+    let mut bus = find_bus(start);
+    let devices = bus.as_mut().map(|bus| Devices::start(&runtime, bus));
+    let devices = devices.unwrap_or_default();
     let toolstack = Toolstack::new(
         Rc::new(Xen),
         &runtime,
         BackendHost::new(&runtime),
-        Rc::new(Devices::default()),
+        Rc::new(devices),
     );
     toolstack.start()?;
+    start_checks(start, &toolstack);
     let xl = Xl::new(toolstack);
-    if let Err(errno) = start_management(start, &runtime, &xl) {
+    if let Err(errno) = start_management(&runtime, bus.as_mut(), &xl) {
         // A host without the device is driven by its serial console alone.
         log::warn!("no management channel: {}", errno.name());
     }
@@ -62,12 +66,26 @@ fn start_services(start: &StartOfDay) -> Result<(Runtime, Serial, Xl), Errno> {
     Ok((runtime, serial, xl))
 }
 
-/// Opens the way in for `xl` on the host.
-fn start_management(start: &StartOfDay, runtime: &Runtime, xl: &Xl) -> Result<(), Errno> {
+/// Starts what the command line asks for beside the services: `disk-check=NAME`.
+fn start_checks(start: &StartOfDay, toolstack: &Toolstack) {
+    if let Some(name) = start.argument("disk-check") {
+        let (host, devices) = (toolstack.host().clone(), toolstack.devices().clone());
+        toolstack
+            .runtime()
+            .spawn(disk_check(host, devices, name.into()));
+    }
+}
+
+/// Finds the devices' bus: by the firmware's tables, which a loader may have pointed to.
+fn find_bus(start: &StartOfDay) -> Option<Bus> {
     let root_pointer = start.argument("acpi_rsdp");
-    let root_pointer = root_pointer.and_then(acpi::root_pointer_argument);
-    let mut bus = Bus::find(root_pointer).ok_or(Errno::ENODEV)?;
-    let stream = virtio_console::start(runtime, &mut bus)?;
+    Bus::find(root_pointer.and_then(acpi::root_pointer_argument))
+}
+
+/// Opens the way in for `xl` on the host.
+fn start_management(runtime: &Runtime, bus: Option<&mut Bus>, xl: &Xl) -> Result<(), Errno> {
+    let bus = bus.ok_or(Errno::ENODEV)?;
+    let stream = virtio_console::start(runtime, bus)?;
     let commands = Rc::new(xl.clone());
     runtime.spawn(server::serve(
         runtime.clone(),

@@ -4,6 +4,11 @@
 //! `eth1`, …. Whoever uses one asks for it by name and sees a trait; who may use it is decided
 //! elsewhere. On a laptop tests add fakes.
 
+mod check;
+mod start;
+
+pub use check::disk_check;
+
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::String;

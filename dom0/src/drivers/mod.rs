@@ -1,5 +1,11 @@
 //! Drivers of the host's real devices.
 
 pub mod acpi;
+pub mod chains;
+pub mod dma;
+pub mod interrupt;
 pub mod pci;
+pub mod ring;
+pub mod virtio;
+pub mod virtio_blk;
 pub mod virtio_console;

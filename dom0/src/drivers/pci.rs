@@ -1,14 +1,15 @@
 //! PCI: finding devices, and routing their interrupts here as event channels.
 
+use alloc::collections::BTreeMap;
+use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::sync::atomic::Ordering;
 
-use frontends::arch::hypercall;
 use frontends::events;
 use frontends::window::{Access, Mapping};
 use guest_abi::ids::DomIdArg;
 use guest_abi::physdev::{MapPirq, MapPirqType, PciDeviceAdd, PhysdevOp};
-use guest_abi::{Errno, Hypercall, MachAddr, Port};
+use guest_abi::{Errno, MachAddr, Port};
 use virtio_drivers::transport::DeviceType;
 use virtio_drivers::transport::pci::bus::{
     CapabilityInfo, Command, ConfigurationAccess, DeviceFunction, PciRoot,
@@ -16,6 +17,7 @@ use virtio_drivers::transport::pci::bus::{
 use virtio_drivers::transport::pci::virtio_device_type;
 
 use super::acpi::{self, Firmware};
+use super::interrupt::{Line, Route, ich9_line, physdev};
 use crate::arch::config_space::ConfigSpace;
 
 /// The capability of message-signalled interrupts with a table (MSI-X): PCI 3.0, 6.8.2.
@@ -24,12 +26,24 @@ const MSIX_CAPABILITY: u8 = 0x11;
 const MSIX_ENABLE: u16 = 1 << 15;
 const MSIX_MASK_ALL: u16 = 1 << 14;
 
+/// Interrupt line, and from bit 8 on interrupt pin: PCI 3.0, 6.2.4.
+const INTERRUPT_REGISTER: u8 = 0x3c;
+/// The ICH9's bridge to the ISA devices, and what it calls itself.
+const ICH9_BRIDGE: DeviceFunction = DeviceFunction {
+    bus: 0,
+    device: 31,
+    function: 0,
+};
+const ICH9_IDENTITY: u32 = 0x2918_8086;
+
 /// Bus 0 of the host.
 #[derive(Debug)]
 pub struct Bus {
     space: ConfigSpace,
     /// The crate's view of the same registers.
     pub root: PciRoot<ConfigSpace>,
+    /// Interrupt lines in use, by number.
+    lines: BTreeMap<u32, Rc<Line>>,
 }
 
 /// Firmware tables in machine memory that belongs to nobody.
@@ -58,6 +72,7 @@ impl Bus {
         Some(Self {
             root: PciRoot::new(space.clone()),
             space,
+            lines: BTreeMap::new(),
         })
     }
 
@@ -77,11 +92,45 @@ impl Bus {
         self.root.set_command(function, command | wanted);
     }
 
+    /// Routes a device's interrupt here: by message, or by line if it has no messages.
+    ///
+    /// # Errors
+    /// `ENODEV` for a device with neither; the hypervisor's refusal.
+    pub fn route(&mut self, function: DeviceFunction) -> Result<Route, Errno> {
+        match self.route_msix(function) {
+            Ok(port) => Ok(Route::Message(port)),
+            Err(Errno::ENODEV) => self.route_line(function).map(Route::Line),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// The line that a device's pin is wired to.
+    fn route_line(&mut self, function: DeviceFunction) -> Result<Rc<Line>, Errno> {
+        // How pins are wired is the board's affair: only this one's rule is known.
+        if self.space.read_word(ICH9_BRIDGE, 0) != ICH9_IDENTITY {
+            return Err(Errno::ENODEV);
+        }
+        let [_, pin, ..] = self
+            .space
+            .read_word(function, INTERRUPT_REGISTER)
+            .to_le_bytes();
+        let number = ich9_line(function.device, pin).ok_or(Errno::ENODEV)?;
+        let line = match self.lines.get(&number) {
+            Some(line) => line.clone(),
+            None => Line::bind(number)?,
+        };
+        self.lines.insert(number, line.clone());
+        let (_, command) = self.root.get_status_command(function);
+        self.root
+            .set_command(function, command - Command::INTERRUPT_DISABLE);
+        Ok(line)
+    }
+
     /// Routes entry 0 of a device's MSI-X table to a new event channel.
     ///
     /// # Errors
     /// `ENODEV` for a device without MSI-X; the hypervisor's refusal.
-    pub fn route_msix(&mut self, function: DeviceFunction) -> Result<Port, Errno> {
+    fn route_msix(&mut self, function: DeviceFunction) -> Result<Port, Errno> {
         let capability = self.msix(function).ok_or(Errno::ENODEV)?;
         let table = self
             .msix_table(function, capability.offset)
@@ -167,8 +216,4 @@ impl Bus {
         let (address, _) = bar.memory_address_size()?;
         Some(MachAddr::new(address + u64::from(word & !7)))
     }
-}
-
-fn physdev<T: hypercall::Plain>(op: PhysdevOp, arg: &mut T) -> Result<(), Errno> {
-    hypercall::command(Hypercall::PhysdevOp, op.number(), arg).map(drop)
 }

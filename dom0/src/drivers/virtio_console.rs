@@ -27,7 +27,7 @@ use virtio_drivers::transport::{DeviceType, Transport};
 
 use super::pci::Bus;
 use crate::arch::virtio::{Machine, Queue};
-use crate::executor::{EventPort, Runtime};
+use crate::executor::Runtime;
 
 bitflags! {
     /// Features that this driver can use.
@@ -63,6 +63,8 @@ const CONTROL_BYTES: usize = 8;
 
 struct Device {
     transport: PciTransport,
+    /// The interrupt is a line, which the device holds until its status is read.
+    is_line: bool,
     control_receive: Queue<4>,
     control_transmit: Queue<8>,
     receive: Queue<PAGES>,
@@ -91,14 +93,15 @@ pub fn start(runtime: &Runtime, bus: &mut Bus) -> Result<Stream, Errno> {
         .next()
         .ok_or(Errno::ENODEV)?;
     bus.enable(function);
-    let port = runtime.listen(bus.route_msix(function)?);
+    let route = bus.route(function)?;
     let (full, full_pages) = async_channel::unbounded();
     let (free, free_pages) = async_channel::unbounded();
-    let device = Device::set_up(bus, function, full, free)?;
+    let device = Device::set_up(bus, function, route.is_line(), full, free)?;
     let device = Rc::new(RefCell::new(device));
     let (input_sender, input) = async_channel::bounded(4);
     let (output, output_receiver) = async_channel::bounded(4);
-    runtime.spawn(interrupt(port, device.clone()));
+    let served = device.clone();
+    route.deliver(runtime, move || served.borrow_mut().interrupt());
     runtime.spawn(receive(full_pages, input_sender, device.clone()));
     runtime.spawn(transmit(output_receiver, free_pages, device));
     Ok(Stream { input, output })
@@ -108,6 +111,7 @@ impl Device {
     fn set_up(
         bus: &mut Bus,
         function: DeviceFunction,
+        is_line: bool,
         full: Sender<(Page, usize)>,
         free: Sender<Page>,
     ) -> Result<Self, Errno> {
@@ -119,7 +123,9 @@ impl Device {
             return Err(Errno::EIO);
         }
         for queue in [CONTROL_RECEIVE, CONTROL_TRANSMIT, RECEIVE, TRANSMIT] {
-            bus.use_vector_0(function, queue)?;
+            if !is_line {
+                bus.use_vector_0(function, queue)?;
+            }
         }
         let mut device = Self {
             control_receive: Queue::new(&mut transport, CONTROL_RECEIVE).map_err(broken)?,
@@ -127,6 +133,7 @@ impl Device {
             receive: Queue::new(&mut transport, RECEIVE).map_err(broken)?,
             transmit: Queue::new(&mut transport, TRANSMIT).map_err(broken)?,
             transport,
+            is_line,
             full,
             free,
         };
@@ -147,6 +154,13 @@ impl Device {
         self.control_receive.notify(&mut self.transport);
         self.receive.notify(&mut self.transport);
         Ok(())
+    }
+
+    fn interrupt(&mut self) {
+        if self.is_line {
+            self.transport.ack_interrupt();
+        }
+        self.collect();
     }
 
     /// Takes back everything that the device is done with.
@@ -187,14 +201,6 @@ impl Device {
         page.write(6, &value.to_le_bytes());
         let _ = self.control_transmit.lend_filled(page, CONTROL_BYTES);
         self.control_transmit.notify(&mut self.transport);
-    }
-}
-
-/// Collects after each interrupt.
-async fn interrupt(port: EventPort, device: Rc<RefCell<Device>>) {
-    loop {
-        port.wait().await;
-        device.borrow_mut().collect();
     }
 }
 
