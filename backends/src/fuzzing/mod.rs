@@ -10,11 +10,13 @@
 
 mod blkback;
 mod input;
+mod netback;
 #[cfg(test)]
 mod replay;
 mod xenstore;
 
 pub use blkback::blkback;
+pub use netback::netback;
 pub use xenstore::xenstore;
 
 use alloc::collections::BTreeSet;

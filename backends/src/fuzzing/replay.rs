@@ -1,6 +1,6 @@
 //! The corpus: replayed always, grown on demand.
 
-use super::{Seen, blkback, xenstore};
+use super::{Seen, blkback, netback, xenstore};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::{fs, println};
@@ -37,6 +37,11 @@ fn replay(target: &str, run: fn(&[u8]) -> Seen) -> Seen {
 #[test]
 fn the_corpus_of_blkback_breaks_no_promise() {
     replay("blkback", blkback);
+}
+
+#[test]
+fn the_corpus_of_netback_breaks_no_promise() {
+    replay("netback", netback);
 }
 
 #[test]
@@ -130,6 +135,15 @@ fn grow_the_corpus() {
     };
     let (rounds, seed) = (number("ROUNDS", 20_000), number("SEED", 0x5eed));
     let rounds = usize::try_from(rounds).unwrap();
-    grow("blkback", blkback, rounds, seed);
-    grow("xenstore", xenstore, rounds, seed);
+    let targets: [(&str, fn(&[u8]) -> Seen); 3] = [
+        ("blkback", blkback),
+        ("netback", netback),
+        ("xenstore", xenstore),
+    ];
+    let wanted = std::env::var("TARGET").unwrap_or_default();
+    for (target, run) in targets {
+        if wanted.is_empty() || wanted == target {
+            grow(target, run, rounds, seed);
+        }
+    }
 }

@@ -34,6 +34,8 @@ mod serve;
 mod spoof;
 mod stats;
 mod switch;
+#[cfg(any(test, feature = "fake"))]
+pub mod testing;
 #[cfg(test)]
 mod tests;
 mod tx;

@@ -167,58 +167,9 @@ pub(super) fn flow(bytes: &[u8]) -> u32 {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
-    use alloc::vec::Vec;
-
-    /// An Ethernet frame.
-    pub(in crate::netback) fn frame(
-        dest: [u8; 6],
-        source: [u8; 6],
-        kind: u16,
-        rest: &[u8],
-    ) -> Vec<u8> {
-        let mut frame = Vec::new();
-        frame.extend(dest);
-        frame.extend(source);
-        frame.extend(kind.to_be_bytes());
-        frame.extend(rest);
-        frame
-    }
-
-    /// An IPv4 packet, its own checksum left out.
-    pub(in crate::netback) fn ipv4(
-        source: [u8; 4],
-        dest: [u8; 4],
-        protocol: u8,
-        rest: &[u8],
-    ) -> Vec<u8> {
-        let total = u16::try_from(20 + rest.len()).unwrap_or(u16::MAX);
-        let mut packet = alloc::vec![0x45, 0];
-        packet.extend(total.to_be_bytes());
-        packet.extend([0x12, 0x34, 0x40, 0, 64, protocol, 0, 0]);
-        packet.extend(source);
-        packet.extend(dest);
-        packet.extend(rest);
-        packet
-    }
-
-    /// An IPv6 packet.
-    pub(in crate::netback) fn ipv6(
-        source: [u8; 16],
-        dest: [u8; 16],
-        protocol: u8,
-        rest: &[u8],
-    ) -> Vec<u8> {
-        let len = u16::try_from(rest.len()).unwrap_or(u16::MAX);
-        let mut packet = alloc::vec![0x60, 0, 0, 0];
-        packet.extend(len.to_be_bytes());
-        packet.extend([protocol, 64]);
-        packet.extend(source);
-        packet.extend(dest);
-        packet.extend(rest);
-        packet
-    }
+    use crate::netback::testing::{frame, ipv4, ipv6};
 
     #[test]
     fn headers_are_found_behind_tags_and_extensions() {

@@ -118,8 +118,8 @@ impl Identity {
 
 #[cfg(test)]
 mod tests {
-    use super::super::packet::tests::{frame, ipv4, ipv6};
     use super::*;
+    use crate::netback::testing::{frame, ipv4, ipv6};
 
     const MAC: [u8; 6] = [0, 0x16, 0x3e, 1, 2, 3];
 

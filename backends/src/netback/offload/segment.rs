@@ -189,9 +189,9 @@ fn seal_network(header: &mut [u8]) -> Option<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::packet::tests::{frame, ipv4, ipv6};
     use super::super::super::packet::{IPV4, IPV6, layout};
     use super::*;
+    use crate::netback::testing::{frame, ipv4, ipv6};
     use alloc::vec::Vec;
     use proptest::prelude::*;
 

@@ -16,8 +16,8 @@ use guest_abi::io::netif::{
     ExtraType, GSO_TYPE_TCPV4, GSO_TYPE_TCPV6, NetStatus, RxFlags, RxRequest, RxResponse,
 };
 use guest_abi::io::ring::Overrun;
+use guest_abi::zerocopy::FromBytes;
 use guest_abi::{DomId, PAGE_SIZE};
-use zerocopy::FromBytes;
 
 use super::packet::{Family, Gso};
 use super::plan::{Announced, End, Op, Part};

@@ -3,9 +3,8 @@
 use guest_abi::ids::GrantRef;
 use guest_abi::io::netif::TxFlags;
 
-use super::{Guest, Sent, World, mac, options};
 use crate::host::SharedPage;
-use crate::netback::packet::tests::frame;
+use crate::netback::testing::{Guest, LINUX, Sent, World, frame, mac, options, tcp};
 
 /// Lets a guest do something wrong; it alone is disconnected, with a reason.
 fn attack(reason: &str, wrong: impl FnOnce(&World, &mut Guest)) {
@@ -126,7 +125,7 @@ fn segmentation_that_lies_is_dropped() {
     let mut world = World::with_uplink();
     let mut a = Guest::linux(&world, 1, options(1));
     let gateway = [2; 6];
-    let packet = super::traffic::tcp(crate::netback::packet::Family::V4, gateway, 1, 3000);
+    let packet = tcp(false, gateway, 1, 3000);
     for gso in [(1, 1), (1448, 2)] {
         let mut sent = Sent::plain(&packet);
         sent.gso = Some(gso);
@@ -170,7 +169,7 @@ fn responses_that_are_never_consumed_cost_nothing() {
 fn a_storm_of_broadcasts_drops_what_finds_no_room() {
     let mut world = World::new();
     let mut a = Guest::linux(&world, 1, options(1));
-    let mut b = Guest::with(&world, 2, options(2), super::guest::LINUX);
+    let mut b = Guest::with(&world, 2, options(2), LINUX);
     let storm = frame([0xff; 6], mac(1), 0x0806, &[0; 46]);
     for _ in 0..20 {
         for _ in 0..200 {

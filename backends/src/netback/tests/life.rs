@@ -1,10 +1,8 @@
 //! Connecting, waiting, handing over.
 
-use super::guest::LINUX;
-use super::{Guest, Sent, World, mac, options};
 use crate::host::MacAddress;
 use crate::netback::Options;
-use crate::netback::packet::tests::frame;
+use crate::netback::testing::{Guest, LINUX, Sent, World, frame, mac, options, tcp};
 use crate::xenbus::{End, Wish};
 
 #[test]
@@ -224,7 +222,7 @@ fn spoofed_packets_go_nowhere() {
     for bytes in [
         frame(mac(2), mac(2), 0x0800, &[0; 46]),
         frame(mac(2), mac(1), 0x88b5, &[0; 46]),
-        super::traffic::tcp(crate::netback::packet::Family::V4, mac(2), 9, 10).to_vec(),
+        tcp(false, mac(2), 9, 10),
     ] {
         a.send(&Sent::plain(&bytes));
     }

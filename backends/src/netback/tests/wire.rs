@@ -2,11 +2,10 @@
 
 use guest_abi::io::netif::{RxFlags, TxFlags};
 
-use super::traffic::{cuts, tcp};
-use super::{Guest, Sent, World, mac, options, pattern};
+use super::traffic::cuts;
 use crate::netback::offload::checksum::Sum;
-use crate::netback::packet::tests::{frame, ipv4};
 use crate::netback::packet::{Family, IPV4, UDP, layout};
+use crate::netback::testing::{Guest, LINUX, Sent, World, frame, ipv4, mac, options, pattern, tcp};
 
 const GATEWAY: [u8; 6] = [0x52, 0x55, 10, 0, 2, 2];
 
@@ -30,7 +29,7 @@ fn a_packet_for_outside_is_cut_to_fit_the_wire() {
     for (family, kind, header) in [(Family::V4, 1, 66), (Family::V6, 2, 86)] {
         let mut world = World::with_uplink();
         let mut a = Guest::linux(&world, 1, options(1));
-        let whole = tcp(family, GATEWAY, 1, 64_000);
+        let whole = tcp(family == Family::V6, GATEWAY, 1, 64_000);
         a.send(&Sent {
             bytes: &whole,
             cuts: &cuts(whole.len(), header),
@@ -143,7 +142,7 @@ fn a_frame_too_long_for_the_wire_or_a_full_card_drops_it() {
 #[test]
 fn a_guest_without_buffers_keeps_few_of_the_card_s_pages_and_not_for_long() {
     let mut world = World::with_uplink();
-    let mut a = Guest::with(&world, 1, options(1), super::guest::LINUX);
+    let mut a = Guest::with(&world, 1, options(1), LINUX);
     for _ in 0..200 {
         world.nic.receive(&frame(mac(1), GATEWAY, IPV4, &[7; 1000]));
     }
@@ -156,11 +155,9 @@ fn a_guest_without_buffers_keeps_few_of_the_card_s_pages_and_not_for_long() {
 
 #[test]
 fn a_switch_ends_with_its_last_owner_and_so_does_its_task() {
-    use core::task::{Context, Poll, Waker};
     let mut world = World::with_uplink();
     let mut task = world.uplink.take().unwrap();
-    let mut context = Context::from_waker(Waker::noop());
-    assert_eq!(task.as_mut().poll(&mut context), Poll::Pending);
+    assert_eq!(task.run(), None);
     world.switch = crate::netback::Switch::new("other");
-    assert_eq!(task.as_mut().poll(&mut context), Poll::Ready(()));
+    assert_eq!(task.run(), Some(()));
 }

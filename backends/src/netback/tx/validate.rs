@@ -14,7 +14,7 @@ use guest_abi::io::netif::{
     EXTRA_FLAG_MORE, ExtraInfo, ExtraType, GSO_TYPE_TCPV4, GSO_TYPE_TCPV6, NR_SLOTS_MIN, TxFlags,
     TxRequest,
 };
-use zerocopy::FromBytes;
+use guest_abi::zerocopy::FromBytes;
 
 use crate::netback::packet::{Family, Gso};
 
@@ -201,7 +201,7 @@ fn check(offset: u16, size: u16) -> Result<(), Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use zerocopy::IntoBytes;
+    use guest_abi::zerocopy::IntoBytes;
 
     fn raw(id: u16, offset: u16, size: u16, flags: TxFlags) -> [u8; SLOT_SIZE] {
         let request = TxRequest {

@@ -9,23 +9,33 @@ const RSP_PROD: usize = 8;
 const RSP_EVENT: usize = 12;
 
 /// The front end of a ring.
-pub(super) struct FrontRing {
-    pub(super) page: FakePage,
+#[derive(Debug)]
+pub struct FrontRing {
+    /// The ring's page.
+    pub page: FakePage,
     slot: usize,
-    pub(super) produced: u32,
+    /// Requests written so far.
+    pub produced: u32,
     pub(super) consumed: u32,
 }
 
 impl FrontRing {
     pub(super) fn new(slot: usize) -> Self {
-        let page = FakePage::new();
-        page.store_u32(REQ_EVENT, 1);
-        page.store_u32(RSP_EVENT, 1);
-        Self {
-            page,
+        let mut ring = Self {
+            page: FakePage::new(),
             slot,
             produced: 0,
             consumed: 0,
+        };
+        ring.reset();
+        ring
+    }
+
+    /// As in the beginning.
+    pub(super) fn reset(&mut self) {
+        (self.produced, self.consumed) = (0, 0);
+        for (offset, value) in [(REQ_PROD, 0), (REQ_EVENT, 1), (RSP_PROD, 0), (RSP_EVENT, 1)] {
+            self.page.store_u32(offset, value);
         }
     }
 
@@ -33,13 +43,14 @@ impl FrontRing {
         64 + (index % 256) as usize * self.slot
     }
 
-    pub(super) fn push(&mut self, bytes: &[u8]) {
+    /// Writes a request.
+    pub fn push(&mut self, bytes: &[u8]) {
         self.page.copy_to(self.place(self.produced), bytes);
-        self.produced += 1;
+        self.produced = self.produced.wrapping_add(1);
     }
 
     /// Publishes; whether the backend wants to be told.
-    pub(super) fn publish(&mut self) -> bool {
+    pub fn publish(&mut self) -> bool {
         let old = self.page.load_u32(REQ_PROD);
         self.page.store_u32(REQ_PROD, self.produced);
         let event = self.page.load_u32(REQ_EVENT);
@@ -48,17 +59,20 @@ impl FrontRing {
 
     pub(super) fn pop(&mut self) -> Option<[u8; 8]> {
         if self.consumed == self.page.load_u32(RSP_PROD) {
-            self.page.store_u32(RSP_EVENT, self.consumed + 1);
+            self.page
+                .store_u32(RSP_EVENT, self.consumed.wrapping_add(1));
             return None;
         }
         let mut bytes = [0; 8];
         let at = self.place(self.consumed);
         self.page.copy_from(at, &mut bytes);
-        self.consumed += 1;
+        self.consumed = self.consumed.wrapping_add(1);
         Some(bytes)
     }
 
-    pub(super) fn answered(&self) -> u32 {
+    /// Requests that were answered.
+    #[must_use]
+    pub fn answered(&self) -> u32 {
         self.page.load_u32(RSP_PROD)
     }
 }

@@ -1,35 +1,42 @@
 //! A frontend, honest unless told otherwise.
 
+use alloc::format;
 use alloc::rc::Rc;
+use alloc::string::String;
 use alloc::vec::Vec;
-use core::future::Future;
-use core::pin::Pin;
-use core::task::{Context, Poll, Waker};
+use core::fmt;
+use core::task::Poll;
 
 use guest_abi::ids::GrantRef;
-use guest_abi::io::netif::{RxFlags, TxFlags};
+use guest_abi::io::netif::TxFlags;
 use guest_abi::{DomId, Port};
 
 use super::ring::FrontRing;
-use super::{World, mac, pattern};
+use super::{World, frame, mac, pattern};
 use crate::host::fake::{FakeChannel, FakeHost, FakePage};
 use crate::host::{Access, Host, SharedPage};
-use crate::netback::packet::{Family, Gso};
 use crate::netback::{Netback, Options};
+use crate::testing::Task;
 use crate::xenbus::{Control, Device, End, run};
 use crate::xenstore::Error;
 
 /// A packet to be sent.
-pub(super) struct Sent<'a> {
-    pub(super) bytes: &'a [u8],
+#[derive(Clone, Copy, Debug)]
+pub struct Sent<'a> {
+    /// All of it.
+    pub bytes: &'a [u8],
     /// How long its first slots are; the last takes the rest.
-    pub(super) cuts: &'a [usize],
-    pub(super) flags: TxFlags,
-    pub(super) gso: Option<(u16, u8)>,
+    pub cuts: &'a [usize],
+    /// Flags of its first request.
+    pub flags: TxFlags,
+    /// Segmentation: size and type.
+    pub gso: Option<(u16, u8)>,
 }
 
 impl<'a> Sent<'a> {
-    pub(super) fn plain(bytes: &'a [u8]) -> Self {
+    /// In one slot, with nothing left to do.
+    #[must_use]
+    pub fn plain(bytes: &'a [u8]) -> Self {
         Self {
             bytes,
             cuts: &[],
@@ -39,35 +46,39 @@ impl<'a> Sent<'a> {
     }
 }
 
-/// A packet that came.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Got {
-    pub(super) bytes: Vec<u8>,
-    pub(super) flags: RxFlags,
-    pub(super) gso: Option<Gso>,
-    pub(super) buffers: usize,
-    pub(super) failed: bool,
+/// A guest with one vif.
+pub struct Guest {
+    /// The host it is on.
+    pub host: Rc<FakeHost>,
+    /// Its domain.
+    pub domain: DomId,
+    /// The ring to send with.
+    pub tx: FrontRing,
+    /// The ring to receive with.
+    pub rx: FrontRing,
+    /// The channel of the one.
+    pub tx_channel: FakeChannel,
+    /// The channel of the other.
+    pub rx_channel: FakeChannel,
+    next_grant: u32,
+    pub(super) buffers: Vec<(GrantRef, FakePage)>,
+    /// Its backend.
+    pub backend: Rc<Netback>,
+    /// The toolstack's hold on it.
+    pub control: Control,
+    task: Option<Task<Result<End, Error>>>,
+    /// How its backend ended.
+    pub ended: Option<Result<End, Error>>,
 }
 
-type Task = Pin<Box<dyn Future<Output = Result<End, Error>>>>;
-
-/// A guest with one vif.
-pub(super) struct Guest {
-    host: Rc<FakeHost>,
-    pub(super) domain: DomId,
-    pub(super) tx: FrontRing,
-    pub(super) rx: FrontRing,
-    pub(super) tx_channel: FakeChannel,
-    pub(super) rx_channel: FakeChannel,
-    next_grant: u32,
-    buffers: Vec<(GrantRef, FakePage)>,
-    pub(super) backend: Rc<Netback>,
-    pub(super) control: Control,
-    task: Option<Task>,
+impl fmt::Debug for Guest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Guest({}, {:?})", self.domain, self.task)
+    }
 }
 
 /// What Linux asks for.
-pub(super) const LINUX: &[(&str, &str)] = &[
+pub const LINUX: &[(&str, &str)] = &[
     ("request-rx-copy", "1"),
     ("feature-rx-notify", "1"),
     ("feature-sg", "1"),
@@ -76,7 +87,7 @@ pub(super) const LINUX: &[(&str, &str)] = &[
     ("feature-ipv6-csum-offload", "1"),
 ];
 /// What a small frontend asks for.
-pub(super) const SMALL: &[(&str, &str)] = &[
+pub const SMALL: &[(&str, &str)] = &[
     ("request-rx-copy", "1"),
     ("feature-rx-notify", "1"),
     ("feature-no-csum-offload", "1"),
@@ -84,18 +95,16 @@ pub(super) const SMALL: &[(&str, &str)] = &[
 
 impl Guest {
     /// A connected guest like Linux, with all its buffers posted.
-    pub(super) fn linux(world: &World, number: u8, options: Options) -> Self {
+    #[must_use]
+    pub fn linux(world: &World, number: u8, options: Options) -> Self {
         let mut guest = Self::with(world, number, options, LINUX);
         guest.post(256);
         guest
     }
 
-    pub(super) fn with(
-        world: &World,
-        number: u8,
-        options: Options,
-        nodes: &[(&str, &str)],
-    ) -> Self {
+    /// A guest that asks for these things, with no buffers posted.
+    #[must_use]
+    pub fn with(world: &World, number: u8, options: Options, nodes: &[(&str, &str)]) -> Self {
         let host = world.host.clone();
         let domain = DomId::new(number.into());
         let (tx, rx) = (FrontRing::new(12), FrontRing::new(8));
@@ -107,6 +116,7 @@ impl Guest {
             backend: Rc::new(Netback::new(world.switch.clone(), options)),
             control: Control::default(),
             task: None,
+            ended: None,
             next_grant: 100,
             buffers: Vec::new(),
             host,
@@ -134,46 +144,65 @@ impl Guest {
     }
 
     /// Sets a node of the frontend.
-    pub(super) fn node(&self, key: &str, value: &str) {
+    pub fn node(&self, key: &str, value: &str) {
         let path = Device::front_path("vif", self.domain, 0);
         let mut store = self.host.store().borrow_mut();
-        store.put(&alloc::format!("{path}/{key}"), value).unwrap();
+        let _ = store.put(&format!("{path}/{key}"), value);
     }
 
     /// A node of the backend.
-    pub(super) fn back(&self, key: &str) -> String {
+    #[must_use]
+    pub fn back(&self, key: &str) -> String {
         let path = Device::back_path("vif", self.domain, 0);
         let mut store = self.host.store().borrow_mut();
-        store
-            .get(&alloc::format!("{path}/{key}"))
-            .unwrap_or_default()
+        store.get(&format!("{path}/{key}")).unwrap_or_default()
     }
 
     /// Starts the backend.
-    pub(super) fn start(&mut self) {
+    pub fn start(&mut self) {
         self.control = Control::default();
+        self.ended = None;
         let host: Rc<dyn Host> = self.host.clone();
         let (domain, backend, control) = (self.domain, self.backend.clone(), self.control.clone());
-        self.task = Some(Box::pin(async move {
+        self.task = Some(Task::new(async move {
             let device = Device::open(host, "vif", domain, 0)?;
             run(&device, &*backend, &control).await
         }));
     }
 
-    /// Lets the backend run.
-    pub(super) fn poll(&mut self) -> Option<End> {
-        let task = self.task.as_mut()?;
-        let mut context = Context::from_waker(Waker::noop());
-        match task.as_mut().poll(&mut context) {
-            Poll::Ready(end) => {
-                self.task = None;
-                Some(end.unwrap())
-            }
-            Poll::Pending => None,
+    /// Lets the backend run once, if somebody has woken it.
+    pub fn step(&mut self) -> bool {
+        let Some(step) = self.task.as_mut().and_then(Task::step) else {
+            return false;
+        };
+        if let Poll::Ready(end) = step {
+            self.task = None;
+            self.ended = Some(end);
         }
+        true
     }
 
-    fn grant(&mut self, page: &FakePage, access: Access) -> GrantRef {
+    /// Lets the backend run until it rests; how it ended, if it did.
+    pub fn poll(&mut self) -> Option<End> {
+        while self.step() {}
+        self.ended?.ok()
+    }
+
+    /// Starts with rings as they were in the beginning.
+    pub fn fresh_rings(&mut self) {
+        self.tx.reset();
+        self.rx.reset();
+        self.buffers.clear();
+    }
+
+    /// Whether the backend runs.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.task.is_some()
+    }
+
+    /// Grants a page to the backend.
+    pub fn grant(&mut self, page: &FakePage, access: Access) -> GrantRef {
         let reference = GrantRef::new(self.next_grant);
         self.next_grant += 1;
         self.host.grant(self.domain, reference, page, access);
@@ -181,7 +210,7 @@ impl Guest {
     }
 
     /// Posts buffers.
-    pub(super) fn post(&mut self, count: usize) {
+    pub fn post(&mut self, count: usize) {
         for _ in 0..count {
             let page = FakePage::new();
             let reference = self.grant(&page, Access::ReadWrite);
@@ -199,7 +228,7 @@ impl Guest {
     }
 
     /// Puts a packet on the ring.
-    pub(super) fn queue(&mut self, sent: &Sent<'_>) {
+    pub fn queue(&mut self, sent: &Sent<'_>) {
         let mut rest = sent.bytes;
         let mut pieces = Vec::new();
         for &cut in sent.cuts {
@@ -239,39 +268,34 @@ impl Guest {
     }
 
     /// Puts one request on the ring.
-    pub(super) fn request(
-        &mut self,
-        reference: GrantRef,
-        offset: usize,
-        flags: TxFlags,
-        size: usize,
-    ) {
+    pub fn request(&mut self, reference: GrantRef, offset: usize, flags: TxFlags, size: usize) {
         let mut bytes = Vec::new();
         bytes.extend(reference.get().to_le_bytes());
-        bytes.extend(u16::try_from(offset).unwrap().to_le_bytes());
+        bytes.extend(short(offset));
         bytes.extend(flags.bits().to_le_bytes());
-        bytes.extend(u16::try_from(self.tx.produced % 256).unwrap().to_le_bytes());
-        bytes.extend(u16::try_from(size).unwrap().to_le_bytes());
+        bytes.extend(short(self.tx.produced as usize % 256));
+        bytes.extend(short(size));
         self.tx.push(&bytes);
     }
 
     /// Publishes what is on the ring.
-    pub(super) fn push(&mut self) {
+    pub fn push(&mut self) {
         if self.tx.publish() {
             self.tx_channel.send();
         }
     }
 
-    pub(super) fn send(&mut self, sent: &Sent<'_>) {
+    /// Sends a packet.
+    pub fn send(&mut self, sent: &Sent<'_>) {
         self.queue(sent);
         self.push();
     }
 
     /// Sends a frame of some length to another guest.
-    pub(super) fn greet(&mut self, to: u8, len: usize) -> Vec<u8> {
-        let from = u8::try_from(self.domain.get()).unwrap();
+    pub fn greet(&mut self, to: u8, len: usize) -> Vec<u8> {
+        let [from, _] = self.domain.get().to_le_bytes();
         let body = pattern(len - 14);
-        let frame = crate::netback::packet::tests::frame(mac(to), mac(from), 0x88b5, &body);
+        let frame = frame(mac(to), mac(from), 0x88b5, &body);
         let cuts: Vec<usize> = match len {
             0..=4096 => Vec::new(),
             _ => alloc::vec![4096; (len - 1) / 4096],
@@ -282,67 +306,9 @@ impl Guest {
         frame
     }
 
-    /// The answers to what was sent: identifier and status.
-    pub(super) fn answers(&mut self) -> Vec<(u16, i16)> {
-        let mut answers = Vec::new();
-        while let Some(bytes) = self.tx.pop() {
-            let half = |at: usize| [bytes[at], bytes[at + 1]];
-            answers.push((u16::from_le_bytes(half(0)), i16::from_le_bytes(half(2))));
-        }
-        answers
-    }
-
-    /// The packets that came.
-    pub(super) fn receive(&mut self) -> Vec<Got> {
-        let mut packets = Vec::new();
-        while let Some(first) = self.rx.pop() {
-            packets.push(self.packet(first));
-        }
-        packets
-    }
-
-    fn packet(&mut self, first: [u8; 8]) -> Got {
-        let half = |bytes: [u8; 8], at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
-        let flags = |bytes| RxFlags::from_bits(half(bytes, 4)).unwrap();
-        let mut got = Got {
-            bytes: Vec::new(),
-            flags: flags(first),
-            gso: None,
-            buffers: 0,
-            failed: false,
-        };
-        let mut response = first;
-        loop {
-            let slot = (self.rx.consumed - 1) % 256;
-            assert_eq!(u32::from(half(response, 0)), slot, "answered in order");
-            let (offset, status) = (half(response, 2), half(response, 6).cast_signed());
-            match usize::try_from(status) {
-                Ok(len) => {
-                    let mut bytes = alloc::vec![0; len];
-                    let page = &self.buffers[slot as usize].1;
-                    page.copy_from(offset.into(), &mut bytes);
-                    got.bytes.extend(bytes);
-                }
-                Err(_) => got.failed = true,
-            }
-            got.buffers += 1;
-            let more = flags(response).contains(RxFlags::MORE_DATA);
-            if got.buffers == 1 && got.flags.contains(RxFlags::EXTRA_INFO) {
-                let extra = self.rx.pop().unwrap();
-                assert_eq!(extra[..2], [1, 0]);
-                let family = [Family::V4, Family::V6][usize::from(extra[4]) - 1];
-                let size = half(extra, 2);
-                got.gso = Some(Gso { family, size });
-            }
-            if !more {
-                return got;
-            }
-            response = self.rx.pop().unwrap();
-        }
-    }
-
     /// Whether the backend has let go of everything.
-    pub(super) fn is_disconnected(&self) -> bool {
+    #[must_use]
+    pub fn is_disconnected(&self) -> bool {
         !self.tx_channel.is_open() && !self.rx_channel.is_open()
     }
 }
@@ -351,4 +317,8 @@ fn buffer(index: u32, reference: GrantRef) -> [u8; 8] {
     let [a, b, ..] = index.to_le_bytes();
     let [c, d, e, f] = reference.get().to_le_bytes();
     [a, b, 0, 0, c, d, e, f]
+}
+
+fn short(value: usize) -> [u8; 2] {
+    u16::try_from(value).unwrap_or(u16::MAX).to_le_bytes()
 }
