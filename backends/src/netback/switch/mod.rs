@@ -157,9 +157,9 @@ impl Switch {
         Ok(self.scratch.get_or_init(|| scratch).clone())
     }
 
-    /// A frame came in through a port: its source lives there.
-    fn learn(&self, port: PortId, source: MacAddress, now: u64) {
-        self.ports.borrow_mut().table.learn(source, port, now);
+    /// A frame came in through a port: its source lives there, if that is possible.
+    fn learn(&self, port: PortId, source: MacAddress, now: u64) -> bool {
+        self.ports.borrow_mut().table.learn(source, port, now)
     }
 
     /// Where a frame from a port goes.

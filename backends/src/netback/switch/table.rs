@@ -42,16 +42,20 @@ impl Table {
         true
     }
 
-    /// A frame from `mac` came in through `port`.
-    pub(super) fn learn(&mut self, mac: MacAddress, port: PortId, now: u64) {
+    /// A frame from `mac` came in through `port`. Returns `false` if it can't have: the address
+    /// is another port's own, or a group's.
+    pub(super) fn learn(&mut self, mac: MacAddress, port: PortId, now: u64) -> bool {
         if mac.is_group() {
-            return;
+            return false;
         }
         match self.entries.get_mut(&mac) {
-            Some(Entry { heard: None, .. }) => return,
+            Some(Entry {
+                heard: None,
+                port: owner,
+            }) => return *owner == port,
             Some(entry) if entry.port == port => {
                 entry.heard = Some(now);
-                return;
+                return true;
             }
             Some(_) => self.forget(mac),
             None => {}
@@ -62,6 +66,7 @@ impl Table {
         let heard = Some(now);
         self.entries.insert(mac, Entry { port, heard });
         *self.learnt.entry(port).or_default() += 1;
+        true
     }
 
     /// Behind which port an address lives, if that is known.
@@ -138,7 +143,7 @@ mod tests {
     fn a_port_s_own_address_can_t_be_taken() {
         let mut table = Table::default();
         assert!(table.own(mac(1), A) && !table.own(mac(1), B));
-        table.learn(mac(1), B, 5);
+        assert!(!table.learn(mac(1), B, 5));
         assert_eq!(table.find(mac(1), u64::MAX), Some(A), "nor does it age");
         table.learn(mac(2), B, 5);
         assert!(table.own(mac(2), A), "one that was only learnt can");

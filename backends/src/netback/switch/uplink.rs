@@ -134,7 +134,10 @@ impl Attached {
         let Some((dest, source)) = addresses(header) else {
             return;
         };
-        switch.learn(self.port, source, now);
+        // Nobody out there is one of our guests.
+        if !switch.learn(self.port, source, now) {
+            return;
+        }
         let received = Received {
             uplink,
             header,
