@@ -23,7 +23,10 @@ fn inputs(folder: &Path) -> BTreeMap<String, Vec<u8>> {
         .collect()
 }
 
-fn replay(target: &str, run: fn(&[u8]) -> Seen) -> Seen {
+/// A function that carries out an input.
+type Target = fn(&[u8]) -> Seen;
+
+fn replay(target: &str, run: Target) -> Seen {
     let inputs = inputs(&corpus(target));
     assert!(inputs.len() >= 10, "{target}: where is the corpus?");
     let mut all = Seen::default();
@@ -91,7 +94,7 @@ fn mutated(parents: &[Vec<u8>], random: &mut Random) -> Vec<u8> {
 }
 
 /// Keeps an input that shows something new.
-fn keep(target: &str, run: fn(&[u8]) -> Seen, all: &mut Seen, bytes: &[u8]) -> bool {
+fn keep(target: &str, run: Target, all: &mut Seen, bytes: &[u8]) -> bool {
     // Left behind if this one breaks something.
     let last = corpus(target).join("last");
     fs::write(&last, bytes).unwrap();
@@ -107,7 +110,7 @@ fn keep(target: &str, run: fn(&[u8]) -> Seen, all: &mut Seen, bytes: &[u8]) -> b
     new
 }
 
-fn grow(target: &str, run: fn(&[u8]) -> Seen, rounds: usize, seed: u64) {
+fn grow(target: &str, run: Target, rounds: usize, seed: u64) {
     let mut all = replay(target, run);
     if let Some(from) = std::env::var_os("FROM") {
         for bytes in inputs(&Path::new(&from).join(target)).values() {
@@ -135,7 +138,7 @@ fn grow_the_corpus() {
     };
     let (rounds, seed) = (number("ROUNDS", 20_000), number("SEED", 0x5eed));
     let rounds = usize::try_from(rounds).unwrap();
-    let targets: [(&str, fn(&[u8]) -> Seen); 3] = [
+    let targets: [(&str, Target); 3] = [
         ("blkback", blkback),
         ("netback", netback),
         ("xenstore", xenstore),
