@@ -135,28 +135,22 @@ impl<T> Flight<T> {
         SOURCES.saturating_sub(self.base + self.len())
     }
 
-    /// Starts a request; ready if it is done at once. There must be room for it.
-    pub(super) fn start(&mut self, mut future: DiskFuture, of: T) -> Option<Ended<T>> {
+    /// Takes in a request, for which there must be room. Returns the source by which it is polled,
+    /// for the first time when the disk was told of it.
+    pub(super) fn start(&mut self, future: DiskFuture, of: T) -> usize {
         let index = self.free.pop().unwrap_or_else(|| {
             let waker = self.wakes.source(self.base + self.places.len());
             let under_way = None;
             self.places.push(Place { waker, under_way });
             self.places.len() - 1
         });
-        let place = self.places.get_mut(index)?;
-        match future.as_mut().poll(&mut Context::from_waker(&place.waker)) {
-            Poll::Ready(result) => {
-                self.free.push(index);
-                Some((result, of))
-            }
-            Poll::Pending => {
-                place.under_way = Some((future, of));
-                None
-            }
+        if let Some(place) = self.places.get_mut(index) {
+            place.under_way = Some((future, of));
         }
+        self.base + index
     }
 
-    /// Polls the request of a source that was woken; returns it if it has ended.
+    /// Polls the request of a source; returns it if it has ended.
     pub(super) fn poll(&mut self, source: usize) -> Option<Ended<T>> {
         let index = source.checked_sub(self.base)?;
         let place = self.places.get_mut(index)?;

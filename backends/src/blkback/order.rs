@@ -52,6 +52,11 @@ impl Order {
         self.waiting = Some(barrier);
     }
 
+    /// Whether a barrier waits for the disk to be idle.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.waiting.is_some()
+    }
+
     /// The barrier that waits; from now on it runs. Asked when the disk is idle.
     pub(super) fn release(&mut self) -> Option<Barrier> {
         let barrier = self.waiting.take();

@@ -142,7 +142,7 @@ impl<'a> Server<'a> {
 
     /// Takes what waits in the rings, and passes it on.
     fn take(&mut self) {
-        self.work.release_barrier(self.queues);
+        self.work.release_barrier();
         for index in 0..self.queues.len() {
             if self.ending.is_some() {
                 break;
@@ -151,15 +151,15 @@ impl<'a> Server<'a> {
                 self.refuse(index, overrun);
             }
         }
-        self.work.release_barrier(self.queues);
-        self.work.kick();
+        self.work.release_barrier();
+        self.work.kick(self.queues);
     }
 
     /// Before sleeping: whether there is something to do after all.
     fn more_to_do(&mut self) -> bool {
         let may_take = self.ending.is_none() && self.work.may_take();
         let after = self.work.may_wait_for();
-        let mut more = self.wakes.any();
+        let mut more = self.wakes.any() || self.work.may_release();
         for index in 0..self.queues.len() {
             let Some(queue) = self
                 .queues

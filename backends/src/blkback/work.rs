@@ -61,8 +61,8 @@ pub(super) struct Work<'a> {
     segments: Vec<Segment>,
     /// How many reads and writes are under way.
     transfers: u32,
-    /// Something was given to the disk that it may not have begun.
-    unkicked: bool,
+    /// Sources of requests that the disk was not told of.
+    fresh: Vec<usize>,
 }
 
 impl<'a> Work<'a> {
@@ -77,13 +77,18 @@ impl<'a> Work<'a> {
             pending: None,
             segments: Vec::new(),
             transfers: 0,
-            unkicked: false,
+            fresh: Vec::new(),
         }
     }
 
     /// Whether everything taken is answered.
     pub(super) fn is_idle(&self) -> bool {
         self.flight.len() == 0 && self.order.may_take()
+    }
+
+    /// Whether a barrier waits for nothing any more.
+    pub(super) fn may_release(&self) -> bool {
+        self.flight.len() == 0 && self.order.is_waiting()
     }
 
     /// Whether another request could be taken now.
@@ -103,11 +108,17 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// Tells the disk about all that it was given.
-    pub(super) fn kick(&mut self) {
-        if core::mem::take(&mut self.unkicked) {
-            self.disk.kick();
+    /// Tells the disk about all that it was given, once, and then begins to wait for it.
+    pub(super) fn kick(&mut self, queues: &mut [Queue]) {
+        if self.fresh.is_empty() {
+            return;
         }
+        self.disk.kick();
+        let mut fresh = core::mem::take(&mut self.fresh);
+        for source in fresh.drain(..) {
+            self.poll(source, queues);
+        }
+        self.fresh = fresh;
     }
 
     /// Takes what waits in ring number `index`.
@@ -123,7 +134,7 @@ impl<'a> Work<'a> {
             waiting -= 1;
             let slot = queue.ring.take();
             match self.prepare(&slot, index, queue) {
-                Ok(prepared) => self.dispatch(prepared, queues),
+                Ok(prepared) => self.dispatch(prepared),
                 Err(bad) => {
                     self.counters.errors.add(1);
                     self.complaints.about(&bad);
@@ -131,7 +142,7 @@ impl<'a> Work<'a> {
                 }
             }
         }
-        self.submit_pending(queues);
+        self.submit_pending();
         Ok(())
     }
 
@@ -183,7 +194,7 @@ impl<'a> Work<'a> {
     }
 
     /// Passes a request on, or keeps it for what may follow it.
-    fn dispatch(&mut self, prepared: Prepared, queues: &mut [Queue]) {
+    fn dispatch(&mut self, prepared: Prepared) {
         match prepared {
             Prepared::Transfer(next) => {
                 match &mut self.pending {
@@ -191,28 +202,28 @@ impl<'a> Work<'a> {
                         self.counters.merged.add(1);
                         return last.append(next);
                     }
-                    _ => self.submit_pending(queues),
+                    _ => self.submit_pending(),
                 }
                 self.pending = Some(next);
             }
             Prepared::Flush(member) => {
                 let flush = self.disk.submit(DiskRequest::Flush);
-                self.start(Kind::Flush, flush, member.into(), queues);
+                self.start(Kind::Flush, flush, member.into());
             }
             Prepared::Discard(sector, member) => {
                 let sectors = member.sectors;
                 let discard = self.disk.submit(DiskRequest::Discard { sector, sectors });
-                self.start(Kind::Discard, discard, member.into(), queues);
+                self.start(Kind::Discard, discard, member.into());
             }
             Prepared::Barrier(barrier) => {
-                self.submit_pending(queues);
+                self.submit_pending();
                 self.order.hold(barrier);
             }
         }
     }
 
     /// Gives the disk the transfer that was kept.
-    fn submit_pending(&mut self, queues: &mut [Queue]) {
+    fn submit_pending(&mut self) {
         if let Some(transfer) = self.pending.take() {
             let kind = if transfer.write {
                 Kind::Write
@@ -220,13 +231,13 @@ impl<'a> Work<'a> {
                 Kind::Read
             };
             let (request, members) = transfer.into_request(false);
-            self.start(kind, self.disk.submit(request), members, queues);
+            self.start(kind, self.disk.submit(request), members);
         }
     }
 
     /// Begins the barrier that waits, if nothing is under way any more.
-    pub(super) fn release_barrier(&mut self, queues: &mut [Queue]) {
-        if self.flight.len() > 0 {
+    pub(super) fn release_barrier(&mut self) {
+        if !self.may_release() {
             return;
         }
         let (kind, future, members) = match self.order.release() {
@@ -241,35 +252,30 @@ impl<'a> Work<'a> {
             Some(Barrier::Write(transfer)) => {
                 let (request, members) = transfer.into_request(true);
                 let write = match self.order.needs_flush() {
-                    true => flush_then(self.disk.clone(), request),
+                    true => flush_then(self.disk, request),
                     false => self.disk.submit(request),
                 };
                 (Kind::WriteBarrier, write, members)
             }
         };
-        self.start(kind, future, members, queues);
+        self.start(kind, future, members);
     }
 
-    fn start(&mut self, kind: Kind, future: DiskFuture, members: Members, queues: &mut [Queue]) {
+    fn start(&mut self, kind: Kind, future: DiskFuture, members: Members) {
         let covers = self.order.made();
         let job = Job {
             kind,
             members,
             covers,
         };
-        self.unkicked = true;
         self.transfers += u32::from(kind.is_transfer());
-        if let Some(ended) = self.flight.start(future, job) {
-            self.finish(ended, queues);
-        }
+        self.fresh.push(self.flight.start(future, job));
     }
 
-    /// Looks after the request of a source that was woken.
+    /// Looks after the request of a source: it was woken, or is new.
     pub(super) fn poll(&mut self, source: usize, queues: &mut [Queue]) {
-        match self.flight.poll(source) {
-            Some(ended) => self.finish(ended, queues),
-            // It may have taken its next step.
-            None => self.unkicked = true,
+        if let Some(ended) = self.flight.poll(source) {
+            self.finish(ended, queues);
         }
     }
 
@@ -342,9 +348,12 @@ impl Kind {
 }
 
 /// A flush, and then a request.
-fn flush_then(disk: Rc<dyn Disk>, request: DiskRequest) -> DiskFuture {
+fn flush_then(disk: &Rc<dyn Disk>, request: DiskRequest) -> DiskFuture {
+    let (disk, flush) = (disk.clone(), disk.submit(DiskRequest::Flush));
     Box::pin(async move {
-        disk.submit(DiskRequest::Flush).await?;
-        disk.submit(request).await
+        flush.await?;
+        let done = disk.submit(request);
+        disk.kick();
+        done.await
     })
 }

@@ -94,10 +94,11 @@ pub trait Disk {
     /// What it is like. It does not change.
     fn geometry(&self) -> Geometry;
 
-    /// Takes a request. It need not have begun before the future is first polled.
+    /// Takes a request. A disk made of others may begin only when the future is first polled; it
+    /// kicks those itself, then.
     fn submit(&self, request: DiskRequest) -> DiskFuture;
 
-    /// Tells the device about all that was submitted and polled: a driver may save this for the
-    /// last of several requests. Whoever submits calls it before it waits.
+    /// Tells the device about all that was submitted: a driver may save this for the last of
+    /// several requests. Whoever submits calls it, and only then polls what it has submitted.
     fn kick(&self) {}
 }

@@ -160,3 +160,21 @@ fn a_barrier_whose_flush_failed_is_not_written() {
     let read = request(BlkOperation::Read, 2, 0);
     assert_eq!(rig.status(&read), BlkStatus::Okay);
 }
+
+#[test]
+fn barriers_on_a_disk_that_never_waits_are_all_answered() {
+    let mut rig = Rig::connected(Setup::default());
+    let (grant, _) = rig.front.grant();
+    let data = [segment(grant, 0, 7)];
+    for id in 0..24 {
+        let op = match id % 3 {
+            0 => BlkOperation::Write,
+            1 => BlkOperation::WriteBarrier,
+            _ => BlkOperation::Read,
+        };
+        rig.front.push(0, &transfer(op, id, id * 16, &data));
+    }
+    rig.front.publish(0);
+    rig.run();
+    assert_eq!(ids(&mut rig), (0..24).collect::<Vec<_>>());
+}
