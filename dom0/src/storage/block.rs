@@ -38,6 +38,52 @@ pub(super) fn pieces(memory: &Rc<dyn IoMemory>, offset: usize, len: usize) -> Ve
     .collect()
 }
 
+/// Fills a piece with zeros.
+pub(super) fn clear(piece: &Piece) {
+    static ZEROS: [u8; PAGE_SIZE] = [0; PAGE_SIZE];
+    let mut at = 0;
+    while at < piece.len {
+        let zeros = ZEROS.get(..piece.len - at).unwrap_or(&ZEROS);
+        piece.write(at, zeros);
+        at += zeros.len();
+    }
+}
+
+/// Hands out the pieces of a request part by part.
+pub(super) struct Splitter {
+    rest: vec::IntoIter<Piece>,
+    /// What is left of the piece that the last part ended in.
+    split: Option<Piece>,
+}
+
+impl Splitter {
+    /// All pieces are still there.
+    pub(super) fn new(pieces: Vec<Piece>) -> Self {
+        Self {
+            rest: pieces.into_iter(),
+            split: None,
+        }
+    }
+
+    /// The pieces of the next sectors.
+    pub(super) fn take(&mut self, sectors: u64) -> Vec<Piece> {
+        let mut pieces = Vec::new();
+        let mut missing = usize::try_from(sectors).unwrap_or(0) * SECTOR_SIZE;
+        while missing > 0 {
+            let Some(piece) = self.split.take().or_else(|| self.rest.next()) else {
+                break;
+            };
+            if piece.len > missing {
+                self.split = Some(piece.part(missing, piece.len));
+            }
+            let part = piece.part(0, missing);
+            missing -= part.len;
+            pieces.push(part);
+        }
+        pieces
+    }
+}
+
 /// Memory of dom0's own for `len` bytes. A host that has none left counts as a failing device.
 pub(super) fn memory(host: &dyn Host, len: usize) -> Result<Rc<dyn IoMemory>, DiskError> {
     host.pages(len.div_ceil(PAGE_SIZE).max(1))
@@ -75,16 +121,22 @@ impl Bytes {
 
     /// Reads bytes from anywhere.
     pub(super) async fn read(&self, offset: u64, len: usize) -> Result<Vec<u8>, DiskError> {
+        let end = offset.checked_add(len as u64);
+        // Before memory is asked for that no read could fill.
+        end.filter(|&end| end <= self.len())
+            .ok_or(DiskError::OutOfRange)?;
         let mut bytes = vec![0; len];
-        let mut done = 0;
-        while done < len {
-            let part = (len - done).min(MAX_REQUEST);
-            let into = bytes.get_mut(done..done + part);
-            self.read_part(offset + done as u64, into.unwrap_or_default())
-                .await?;
-            done += part;
-        }
+        self.read_into(offset, &mut bytes).await?;
         Ok(bytes)
+    }
+
+    /// Reads bytes from anywhere into memory that is there.
+    pub(super) async fn read_into(&self, offset: u64, into: &mut [u8]) -> Result<(), DiskError> {
+        for (index, part) in into.chunks_mut(MAX_REQUEST).enumerate() {
+            self.read_part(offset + (index * MAX_REQUEST) as u64, part)
+                .await?;
+        }
+        Ok(())
     }
 
     /// Reads at most a request's worth: whole sectors, of which the wanted bytes are taken.

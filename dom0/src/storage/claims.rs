@@ -27,7 +27,6 @@ pub(super) enum Resource {
         name: String,
     },
     /// A file of dom0's own file system.
-    #[cfg_attr(not(test), expect(dead_code, reason = "files are on their way"))]
     File(String),
 }
 

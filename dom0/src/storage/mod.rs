@@ -11,6 +11,7 @@
 mod block;
 mod claims;
 mod error;
+mod files;
 mod lock;
 mod partition;
 mod pool;
@@ -21,6 +22,7 @@ mod spec;
 mod tests;
 
 pub use error::StorageError;
+pub use files::FileInfo;
 pub use pool::{PoolInfo, VolumeInfo};
 pub use spec::OWN_FILES;
 
@@ -91,6 +93,20 @@ struct Place {
 }
 
 impl Place {
+    /// All of a disk.
+    fn whole(name: String, disk: Rc<dyn Disk>) -> Self {
+        let range = 0..disk.geometry().sectors;
+        Self { name, disk, range }
+    }
+
+    /// Some of its disk's sectors.
+    fn part(&self, range: Range<u64>) -> Self {
+        Self {
+            range,
+            ..self.clone()
+        }
+    }
+
     fn resource(&self) -> Resource {
         Resource::Sectors {
             disk: self.name.clone(),
@@ -152,10 +168,7 @@ impl Storage {
                 self.open_place(spec, place, mode, holder)
             }
             Spec::Volume { .. } => self.open_volume(spec, mode, holder).await,
-            Spec::File(_) => Err(StorageError::refused(
-                spec,
-                "this host has no file system of its own",
-            )),
+            Spec::File(path) => self.open_image(spec, &path, mode, holder).await,
         }
     }
 
@@ -197,11 +210,7 @@ impl Storage {
     async fn place(&self, spec: &str, parsed: &Spec) -> Result<Place, StorageError> {
         match parsed {
             Spec::Device(name) => match self.disks.find(name) {
-                Some(disk) => Ok(Place {
-                    name: name.clone(),
-                    range: 0..disk.geometry().sectors,
-                    disk,
-                }),
+                Some(disk) => Ok(Place::whole(name.clone(), disk)),
                 None => self.numbered(spec, name).await,
             },
             Spec::Label(label) => self.labelled(spec, label).await,

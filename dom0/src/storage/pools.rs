@@ -295,16 +295,9 @@ impl Storage {
     async fn scan(&self) {
         let _lock = self.scanning.take().await;
         for (name, disk) in self.disks.all() {
-            let whole = Place {
-                range: 0..disk.geometry().sectors,
-                name: name.clone(),
-                disk: disk.clone(),
-            };
             let partitions = self.partitions(&name, &disk).await.unwrap_or_default();
-            let parts = partitions.into_iter().map(|partition| Place {
-                range: partition.range,
-                ..whole.clone()
-            });
+            let whole = Place::whole(name, disk);
+            let parts = partitions.iter().map(|part| whole.part(part.range.clone()));
             for place in core::iter::once(whole.clone()).chain(parts) {
                 self.look(place).await;
             }

@@ -8,6 +8,8 @@ use alloc::vec::Vec;
 use super::args::{Args, wants};
 use super::{Context, Failure, Outcome, Verb, console, failure};
 use crate::config::{DomainConfig, Sources};
+use crate::io::{FileError, FileStream};
+use crate::storage::OWN_FILES;
 use crate::toolstack::Images;
 
 /// Longest configuration file.
@@ -86,14 +88,26 @@ async fn read(context: &Context, file: &str) -> Result<Vec<u8>, Failure> {
     read_limited(context, file, MAX_IMAGE).await
 }
 
-/// Reads a file of the caller's, growing only as far as dom0's memory goes.
+/// Reads a file: one of the caller's, or, with the prefix that says so or for a caller who has
+/// no files, one of dom0's own.
 async fn read_limited(context: &Context, file: &str, limit: u64) -> Result<Vec<u8>, Failure> {
+    let own = || async {
+        let storage = context.toolstack.storage();
+        storage.read_file(file, limit).await.map_err(failure)
+    };
+    if file.starts_with(OWN_FILES) {
+        return own().await;
+    }
+    match context.stdio.open(file).await {
+        Ok(stream) => read_stream(stream, file, limit).await,
+        Err(FileError::NoFiles) => own().await,
+        Err(error) => Err(failure(format!("{file}: {error}"))),
+    }
+}
+
+/// Reads a file of the caller's, growing only as far as dom0's memory goes.
+async fn read_stream(mut stream: FileStream, file: &str, limit: u64) -> Result<Vec<u8>, Failure> {
     let complain = |error: &dyn core::fmt::Display| failure(format!("{file}: {error}"));
-    let mut stream = context
-        .stdio
-        .open(file)
-        .await
-        .map_err(|error| complain(&error))?;
     let mut bytes: Vec<u8> = Vec::new();
     let no_room = || complain(&"too big for dom0's memory; raise dom0_mem or use a smaller file");
     let size = usize::try_from(stream.size().min(limit)).unwrap_or(0);

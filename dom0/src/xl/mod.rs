@@ -9,6 +9,7 @@ mod backend_restart;
 mod block_attach;
 mod block_detach;
 mod block_list;
+mod cat;
 mod console;
 mod create;
 mod debug_keys;
@@ -21,6 +22,7 @@ mod help;
 mod info;
 mod json;
 mod list;
+mod ls;
 mod mem_max;
 mod mem_set;
 mod network_attach;
@@ -60,7 +62,7 @@ const SUCCESS: u8 = 0;
 const FAILURE: u8 = 1;
 
 /// Every verb, as `help` lists them.
-const VERBS: [&Verb; 30] = [
+const VERBS: [&Verb; 32] = [
     &create::VERB,
     &list::VERB,
     &destroy::VERB,
@@ -80,6 +82,8 @@ const VERBS: [&Verb; 30] = [
     &mem_set::VERB,
     &mem_max::VERB,
     &vol::VERB,
+    &ls::VERB,
+    &cat::VERB,
     &info::VERB,
     &dmesg::VERB,
     &uptime::VERB,

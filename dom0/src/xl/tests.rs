@@ -509,3 +509,31 @@ fn memory_is_set_inside_its_limits() {
             .contains("maximum of 33 MiB")
     );
 }
+
+#[test]
+fn files_of_dom0_need_a_file_system_of_dom0() {
+    let bench = Bench::new();
+    for line in ["ls", "cat /x", "create dom0:/guest.cfg -q"] {
+        let ran = run(&bench, line);
+        assert_eq!(ran.status, 1, "{line}");
+        assert!(ran.err.contains("no file system of its own"), "{}", ran.err);
+    }
+}
+
+#[test]
+fn volumes_are_managed_with_one_verb() {
+    let bench = Bench::new();
+    let ran = run(&bench, "vol");
+    assert!(ran.err.contains("`vol init POOL DEVICE` makes one"));
+    for (line, words) in [
+        ("vol init p vda", "too small for a pool"),
+        ("vol creat p/v 1G", "did you mean `vol create`?"),
+        ("vol create p/v 1x", "`1x` is no size"),
+        ("vol create p/v 1G", "`vol init POOL DEVICE` makes one"),
+        ("vol remove", "'xl vol' requires"),
+    ] {
+        let ran = run(&bench, line);
+        assert_eq!(ran.status, 1, "{line}");
+        assert!(ran.err.contains(words), "{line}: {}", ran.err);
+    }
+}

@@ -12,19 +12,31 @@ use alloc::vec;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use backends::signal::Signal;
+
 /// Chunks that are looked for side by side, so that neighbours in a volume are neighbours on
 /// the disk, however many volumes grow at the same time.
 const RUN: u32 = 16;
 
 /// The time between two releases of chunks; held by each request that began in it.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Epoch(Rc<()>);
+#[derive(Clone, Debug)]
+pub(super) struct Epoch(#[expect(dead_code, reason = "held to be dropped")] Rc<Begun>);
+
+/// Tells, when the last request of an epoch has ended, whoever waits for chunks.
+#[derive(Debug)]
+struct Begun(Rc<Signal>);
+
+impl Drop for Begun {
+    fn drop(&mut self) {
+        self.0.notify();
+    }
+}
 
 /// Chunks that wait for requests that may still touch them.
 #[derive(Debug)]
 struct Batch {
     chunks: Vec<u32>,
-    epochs: Vec<Weak<()>>,
+    epochs: Vec<Weak<Begun>>,
 }
 
 /// The chunks of a pool.
@@ -38,15 +50,18 @@ pub(super) struct Space {
     cursor: u32,
     /// There may be runs: none was looked for in vain since chunks were freed.
     runs: bool,
-    epoch: Epoch,
+    epoch: Rc<Begun>,
     /// Epochs of which requests may be left.
-    past: Vec<Weak<()>>,
+    past: Vec<Weak<Begun>>,
     waiting: VecDeque<Batch>,
+    /// An epoch has ended.
+    ended: Rc<Signal>,
 }
 
 impl Space {
     /// All of `data` is free.
     pub(super) fn new(data: Range<u32>) -> Self {
+        let ended = Rc::new(Signal::default());
         let words = usize::try_from(data.end.div_ceil(64)).unwrap_or(0);
         Self {
             used: vec![0; words],
@@ -54,15 +69,16 @@ impl Space {
             cursor: data.start,
             runs: true,
             data,
-            epoch: Epoch::default(),
+            epoch: Rc::new(Begun(ended.clone())),
             past: Vec::new(),
             waiting: VecDeque::new(),
+            ended,
         }
     }
 
     /// The epoch that a request beginning now has to hold.
     pub(super) fn epoch(&self) -> Epoch {
-        self.epoch.clone()
+        Epoch(self.epoch.clone())
     }
 
     /// Chunks that hold data, or may.
@@ -76,9 +92,9 @@ impl Space {
         self.free
     }
 
-    /// Whether chunks wait for requests that may still touch them.
-    pub(super) fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+    /// Tells when chunks may have become free, if any wait for requests that may touch them.
+    pub(super) fn waiting(&self) -> Option<Rc<Signal>> {
+        (!self.waiting.is_empty()).then(|| self.ended.clone())
     }
 
     /// Takes a given chunk; `false` if it is none or taken.
@@ -107,9 +123,10 @@ impl Space {
         if chunks.is_empty() {
             return;
         }
-        let ended = core::mem::take(&mut self.epoch);
+        let next = Rc::new(Begun(self.ended.clone()));
+        let ended = core::mem::replace(&mut self.epoch, next);
         self.past.retain(|epoch| epoch.strong_count() > 0);
-        self.past.push(Rc::downgrade(&ended.0));
+        self.past.push(Rc::downgrade(&ended));
         drop(ended);
         self.waiting.push_back(Batch {
             chunks,

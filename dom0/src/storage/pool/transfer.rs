@@ -8,14 +8,12 @@ use core::ops::Range;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
-use backends::host::{DiskError, DiskFuture, DiskRequest, Piece, SECTOR_SIZE};
+use backends::host::{DiskError, DiskFuture, DiskRequest, Piece};
 
 use super::Pool;
 use super::layer::{Layer, Plan, Segment, Source};
 use crate::executor::Runtime;
-
-/// Zeros to fill memory from.
-static ZEROS: [u8; 4096] = [0; 4096];
+use crate::storage::block::{Splitter, clear};
 
 impl Pool {
     /// Reads sectors of a layer.
@@ -72,11 +70,9 @@ impl Pool {
         if let [segment] = plan.0.as_slice() {
             return self.submit_segment(*segment, layer, pieces, make);
         }
-        let mut rest = pieces.into_iter();
-        let mut split = None;
+        let mut pieces = Splitter::new(pieces);
         let parts = plan.0.iter().map(|segment| {
-            let len = usize::try_from(segment.sectors).unwrap_or(0) * SECTOR_SIZE;
-            let pieces = take(&mut rest, &mut split, len);
+            let pieces = pieces.take(segment.sectors);
             self.submit_segment(*segment, layer, pieces, make)
         });
         let parts: Vec<DiskFuture> = parts.collect();
@@ -125,37 +121,6 @@ impl Pool {
         }
         self.kick(layer);
         future.await
-    }
-}
-
-/// The pieces of the next `len` bytes; what is left of the last one stays in `split`.
-fn take(
-    rest: &mut impl Iterator<Item = Piece>,
-    split: &mut Option<Piece>,
-    len: usize,
-) -> Vec<Piece> {
-    let mut pieces = Vec::new();
-    let mut missing = len;
-    while missing > 0 {
-        let Some(piece) = split.take().or_else(|| rest.next()) else {
-            break;
-        };
-        if piece.len > missing {
-            *split = Some(piece.part(missing, piece.len));
-        }
-        let part = piece.part(0, missing);
-        missing -= part.len;
-        pieces.push(part);
-    }
-    pieces
-}
-
-fn clear(piece: &Piece) {
-    let mut at = 0;
-    while at < piece.len {
-        let zeros = ZEROS.get(..piece.len - at).unwrap_or(&ZEROS);
-        piece.write(at, zeros);
-        at += zeros.len();
     }
 }
 

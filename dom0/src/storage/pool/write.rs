@@ -22,7 +22,7 @@ use crate::storage::block::{memory, pieces};
 use crate::storage::slice::sectors;
 
 /// How often a write waits for chunks that others have given up.
-const PATIENCE: usize = 16;
+const PATIENCE: usize = 64;
 
 /// Writes sectors, some of whose blocks the layer may not hold yet.
 pub(super) async fn write(
@@ -137,13 +137,11 @@ impl Pool {
     /// Waits for chunks that were given up.
     async fn reclaim(self: &Rc<Self>) -> Result<(), DiskError> {
         if self.changes.borrow().frees() {
-            self.commit().await
-        } else if self.space.borrow().is_waiting() {
-            self.runtime.yield_now().await;
-            Ok(())
-        } else {
-            Err(DiskError::NoSpace)
+            return self.commit().await;
         }
+        let ended = self.space.borrow().waiting().ok_or(DiskError::NoSpace)?;
+        ended.after(ended.count()).await;
+        Ok(())
     }
 
     /// Writes to chunks that are there, and marks the blocks as held.
