@@ -8,6 +8,7 @@ pub mod demo;
 pub mod down;
 pub mod guest_image;
 pub mod image;
+pub mod iso;
 pub mod keep;
 pub mod machine;
 pub mod paths;

@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use xtask::guest_image::{self, DEFAULT_SIZE, Wish};
 use xtask::machine::{Card, Disk, Options};
 use xtask::paths::Paths;
-use xtask::{build, demo, down, keep, run, setup, test, up, xl};
+use xtask::{build, demo, down, iso, keep, run, setup, test, up, xl};
 
 /// Set-up, build, run, test and demo of Radon.
 #[derive(Parser)]
@@ -73,6 +73,12 @@ enum Verb {
         /// With cloud-init in it, and a `cidata` seed disk beside it.
         #[arg(long)]
         seed: bool,
+    },
+    /// Makes a bootable ISO, for BIOS and UEFI, with the sample guests.
+    Iso {
+        /// Where to put it; `build/radon.iso` otherwise.
+        #[arg(long, value_name = "FILE")]
+        out: Option<PathBuf>,
     },
     /// Runs all tests, or those whose name contains FILTER.
     Test {
@@ -154,6 +160,7 @@ fn perform(verb: Verb) -> Result<u8> {
         Verb::Image { out, size, seed } => {
             guest_image::image(&paths, out.as_deref(), &Wish { size, seed })?;
         }
+        Verb::Iso { out } => iso::iso(&paths, out.as_deref())?,
         Verb::Test { filter } => test::test(&paths, filter.as_deref())?,
         Verb::Keep(host) => keep::keep(&paths, &host.try_into()?)?,
     }

@@ -67,6 +67,30 @@ impl Package {
         purpose: "writes the guest image's seed disk",
         found: || command::exists("mformat") && command::exists("mcopy"),
     };
+    /// GRUB for machines with a BIOS.
+    pub const GRUB_BIOS: Self = Self {
+        name: "grub-pc-bin",
+        purpose: "boots the ISO with a BIOS",
+        found: || has_grub("i386-pc"),
+    };
+    /// GRUB for machines with UEFI.
+    pub const GRUB_EFI: Self = Self {
+        name: "grub-efi-amd64-bin",
+        purpose: "boots the ISO with UEFI",
+        found: || has_grub("x86_64-efi"),
+    };
+    /// What `grub-mkrescue` makes the ISO with.
+    pub const XORRISO: Self = Self {
+        name: "xorriso",
+        purpose: "makes the ISO",
+        found: || command::exists("xorriso"),
+    };
+    /// A UEFI firmware for QEMU.
+    pub const OVMF: Self = Self {
+        name: "ovmf",
+        purpose: "a test boots the ISO with UEFI",
+        found: || Path::new("/usr/share/OVMF/OVMF_CODE_4M.fd").is_file(),
+    };
     /// All of them.
     pub const ALL: &[Self] = &[
         Self::QEMU,
@@ -77,7 +101,17 @@ impl Package {
         Self::EXT4,
         Self::SSH,
         Self::MTOOLS,
+        Self::GRUB_BIOS,
+        Self::GRUB_EFI,
+        Self::XORRISO,
+        Self::OVMF,
     ];
+}
+
+/// Whether GRUB's modules for a platform are there, and the program that puts them on an image.
+fn has_grub(platform: &str) -> bool {
+    let modules = Path::new("/usr/lib/grub").join(platform);
+    modules.join("multiboot2.mod").is_file() && command::exists("grub-mkrescue")
 }
 
 /// Makes sure that packages are installed.
