@@ -147,7 +147,7 @@ fn own_end(address: u64) -> grant_table::CopyEnd {
 }
 
 /// Shared memory together with what keeps it there.
-struct Held<M>(M);
+pub(crate) struct Held<M>(pub(crate) M);
 
 impl<M: Deref<Target = SharedBytes>> Held<M> {
     fn fits(&self, offset: usize, len: usize) -> bool {

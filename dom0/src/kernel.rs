@@ -10,7 +10,7 @@ extern crate alloc;
 use alloc::rc::Rc;
 
 use dom0::{
-    devices::{Devices, disk_check},
+    devices::{Devices, disk_check, nic_check},
     drivers::{acpi, pci::Bus, virtio_console},
     executor::Runtime,
     host::BackendHost,
@@ -66,13 +66,18 @@ fn start_services(start: &StartOfDay) -> Result<(Runtime, Serial, Xl), Errno> {
     Ok((runtime, serial, xl))
 }
 
-/// Starts what the command line asks for beside the services: `disk-check=NAME`.
+/// Starts what the command line asks for beside the services: `disk-check=NAME`,
+/// `nic-check=NAME`.
 fn start_checks(start: &StartOfDay, toolstack: &Toolstack) {
+    let runtime = toolstack.runtime();
+    let parts = || (toolstack.host().clone(), toolstack.devices().clone());
     if let Some(name) = start.argument("disk-check") {
-        let (host, devices) = (toolstack.host().clone(), toolstack.devices().clone());
-        toolstack
-            .runtime()
-            .spawn(disk_check(host, devices, name.into()));
+        let (host, devices) = parts();
+        runtime.spawn(disk_check(host, devices, name.into()));
+    }
+    if let Some(name) = start.argument("nic-check") {
+        let (host, devices) = parts();
+        runtime.spawn(nic_check(runtime.clone(), host, devices, name.into()));
     }
 }
 

@@ -4,10 +4,12 @@
 //! `eth1`, …. Whoever uses one asks for it by name and sees a trait; who may use it is decided
 //! elsewhere. On a laptop tests add fakes.
 
-mod check;
+mod disk_check;
+mod nic_check;
 mod start;
 
-pub use check::disk_check;
+pub use disk_check::disk_check;
+pub use nic_check::nic_check;
 
 use alloc::format;
 use alloc::rc::Rc;

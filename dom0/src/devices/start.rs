@@ -3,13 +3,14 @@
 use alloc::rc::Rc;
 use core::fmt;
 
-use backends::host::{Disk, SECTOR_SIZE};
+use backends::host::{Disk, Nic, SECTOR_SIZE};
 use virtio_drivers::transport::DeviceType;
 use virtio_drivers::transport::pci::bus::DeviceFunction;
 
 use super::Devices;
 use crate::drivers::pci::Bus;
 use crate::drivers::virtio_blk::VirtioBlk;
+use crate::drivers::virtio_net::VirtioNet;
 use crate::executor::Runtime;
 
 /// Bytes of a mebibyte.
@@ -23,6 +24,12 @@ impl Devices {
             match VirtioBlk::start(runtime, bus, function) {
                 Ok(disk) => devices.tell_of_disk(Rc::new(disk)),
                 Err(reason) => left_out("disk", function, &reason),
+            }
+        }
+        for function in bus.virtio(DeviceType::Network) {
+            match VirtioNet::start(runtime, bus, function) {
+                Ok(nic) => devices.tell_of_nic(Rc::new(nic)),
+                Err(reason) => left_out("network card", function, &reason),
             }
         }
         devices
@@ -42,6 +49,12 @@ impl Devices {
         };
         let name = self.add_disk(disk);
         log::info!("{name}: {size} MiB, virtio{sectors}{access}");
+    }
+
+    fn tell_of_nic(&mut self, nic: Rc<dyn Nic>) {
+        let (mac, longest) = (nic.mac(), nic.max_frame());
+        let name = self.add_nic(nic);
+        log::info!("{name}: {mac}, frames of {longest} bytes, virtio");
     }
 }
 

@@ -9,3 +9,4 @@ pub mod ring;
 pub mod virtio;
 pub mod virtio_blk;
 pub mod virtio_console;
+pub mod virtio_net;
