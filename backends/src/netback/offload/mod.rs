@@ -26,6 +26,8 @@ use crate::host::{IoMemory, Piece};
 use checksum::Sum;
 use segment::{Segments, seal};
 
+/// Bytes summed up at once.
+const CHUNK: usize = 2048;
 /// Frames of one guest that may wait for receivers.
 const MAX_FRAMES_HELD: usize = 64;
 
@@ -136,15 +138,19 @@ pub(super) fn deliver(queue: &QueueRef, scratch: &mut Scratch, now: u64) {
     let vif = &queue.vif;
     let mut uplinks = Vec::new();
     for gathered in core::mem::take(&mut scratch.gathered) {
-        let frames = finish(vif, &gathered).unwrap_or_default();
+        let mut frames = finish(vif, &gathered).unwrap_or_default();
         let mut sent = false;
-        for target in &gathered.targets {
+        for (index, target) in gathered.targets.iter().enumerate() {
             sent |= match target {
                 Target::Uplink(uplink) => {
                     if !uplinks.iter().any(|known| Rc::ptr_eq(known, uplink)) {
                         uplinks.push(uplink.clone());
                     }
-                    uplink.transmit(&frames)
+                    if index + 1 == gathered.targets.len() {
+                        uplink.transmit(core::mem::take(&mut frames))
+                    } else {
+                        uplink.transmit(frames.clone())
+                    }
                 }
                 Target::Vif(to) => send_frames(vif, to, &gathered, &frames, scratch, now),
             };
@@ -231,7 +237,7 @@ fn complete(gathered: &Gathered, layout: &Layout) -> Option<()> {
     }
     let mut cursor = Cursor::new(&gathered.pieces);
     cursor.skip(front.len());
-    let sum = cursor.sum(end.saturating_sub(front.len()));
+    let sum = cursor.sum(end.saturating_sub(front.len()), &mut [0; CHUNK]);
     seal(front, layout, layout.transport_len, sum)?;
     gathered.pieces.first()?.memory.copy_to(0, front);
     Some(())
@@ -246,9 +252,10 @@ fn cut(vif: &Vif, segments: &Segments<'_>, pieces: &[Piece]) -> Option<Vec<Frame
     cursor.skip(segments.header_len());
     let mut page = pool.page(&*vif.host)?;
     let mut used = 0;
+    let mut chunk = [0; CHUNK];
     for index in 0..segments.count() {
         let (_, payload) = segments.range(index);
-        let sum = cursor.clone().sum(payload);
+        let sum = cursor.clone().sum(payload, &mut chunk);
         let segment = segments.segment(index, sum)?;
         let headers = segment.headers();
         if used + headers.len() > PAGE_SIZE {
@@ -307,13 +314,13 @@ impl<'a> Cursor<'a> {
         self.walk(len, |piece, at, len| into.push(piece.part(at, len)));
     }
 
-    fn sum(&mut self, len: usize) -> Sum {
+    /// The sum of the next `len` bytes, read piecemeal into `chunk`.
+    fn sum(&mut self, len: usize, chunk: &mut [u8; CHUNK]) -> Sum {
         let mut sum = Sum::default();
-        let mut buffer = [0; 2048];
         self.walk(len, |piece, mut at, mut len| {
             while len > 0 {
-                let part = len.min(buffer.len());
-                let bytes = buffer.get_mut(..part).unwrap_or_default();
+                let part = len.min(CHUNK);
+                let bytes = chunk.get_mut(..part).unwrap_or_default();
                 piece.read(at, bytes);
                 sum.add(bytes);
                 at += part;

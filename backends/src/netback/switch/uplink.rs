@@ -38,11 +38,11 @@ impl Uplink {
     }
 
     /// Sends frames; whether any went.
-    pub(in crate::netback) fn transmit(&self, frames: &[Vec<Piece>]) -> bool {
+    pub(in crate::netback) fn transmit(&self, frames: Vec<Vec<Piece>>) -> bool {
         let mut sent = false;
         for frame in frames {
             let len: usize = frame.iter().map(|piece| piece.len).sum();
-            sent |= len <= self.nic.max_frame() && self.nic.transmit(frame.clone());
+            sent |= len <= self.nic.max_frame() && self.nic.transmit(frame);
         }
         sent
     }

@@ -20,7 +20,9 @@ pub struct FrontRing {
 }
 
 impl FrontRing {
-    pub(super) fn new(slot: usize) -> Self {
+    /// A ring whose slots have so many bytes.
+    #[must_use]
+    pub fn new(slot: usize) -> Self {
         let mut ring = Self {
             page: FakePage::new(),
             slot,

@@ -1,8 +1,12 @@
 //! Connecting, waiting, handing over.
 
-use crate::host::MacAddress;
+use guest_abi::DomId;
+use guest_abi::ids::GrantRef;
+
+use crate::host::fake::FakePage;
+use crate::host::{Access, MacAddress, SharedPage};
 use crate::netback::Options;
-use crate::netback::testing::{Guest, LINUX, Sent, World, frame, mac, options, tcp};
+use crate::netback::testing::{FrontRing, Guest, LINUX, Sent, World, frame, mac, options, tcp};
 use crate::xenbus::{End, Wish};
 
 #[test]
@@ -189,25 +193,75 @@ fn a_sender_that_goes_takes_its_waiting_packets_with_it() {
     assert!(b.receive().is_empty());
 }
 
+/// A guest with two queues; the rings of the second one.
+fn two_queues(world: &World) -> (Guest, FrontRing, FrontRing) {
+    let domain = DomId::new(2);
+    let (tx, mut rx) = (FrontRing::new(12), FrontRing::new(8));
+    for (reference, page) in [(10, &tx.page), (11, &rx.page)] {
+        let reference = GrantRef::new(reference);
+        world.host.grant(domain, reference, page, Access::ReadWrite);
+    }
+    let mut nodes = LINUX.to_vec();
+    nodes.extend([
+        ("multi-queue-num-queues", "2"),
+        ("queue-0/tx-ring-ref", "8"),
+        ("queue-0/rx-ring-ref", "9"),
+        ("queue-0/event-channel", "5"),
+        ("queue-1/tx-ring-ref", "10"),
+        ("queue-1/rx-ring-ref", "11"),
+        ("queue-1/event-channel", "6"),
+    ]);
+    let mut guest = Guest::with(world, 2, options(2), &nodes);
+    guest.post(256);
+    for index in 0..256_u32 {
+        let buffer = guest.grant(&FakePage::new(), Access::ReadWrite);
+        let [low, high, ..] = index.to_le_bytes();
+        let [a, b, c, d] = buffer.get().to_le_bytes();
+        rx.push(&[low, high, 0, 0, a, b, c, d]);
+    }
+    rx.publish();
+    (guest, tx, rx)
+}
+
 #[test]
-fn each_queue_has_rings_of_its_own_and_flows_spread() {
-    let world = World::new();
-    let nodes: Vec<(String, &str)> = (0..2)
-        .flat_map(|queue| {
-            [
-                ("tx-ring-ref", "8"),
-                ("rx-ring-ref", "9"),
-                ("event-channel", ["5", "6"][queue]),
-            ]
-            .map(|(key, value)| (alloc::format!("queue-{queue}/{key}"), value))
-        })
-        .collect();
-    let mut nodes: Vec<(&str, &str)> = nodes.iter().map(|(key, value)| (&**key, *value)).collect();
-    nodes.extend(LINUX);
-    nodes.push(("multi-queue-num-queues", "2"));
-    let guest = Guest::with(&world, 1, options(1), &nodes);
-    assert_eq!((guest.back("state"), world.host.mapped()), ("4".into(), 4));
-    assert!(guest.tx_channel.is_open() && guest.rx_channel.is_open());
+fn flows_spread_over_the_queues_and_each_keeps_to_one() {
+    let mut world = World::new();
+    let mut a = Guest::linux(&world, 1, options(1));
+    let (mut b, _tx, rx) = two_queues(&world);
+    assert_eq!((b.back("state"), world.host.mapped()), ("4".into(), 6));
+    let mut spread = [0; 2];
+    for port in 0..16 {
+        let mut packet = tcp(false, mac(2), 1, 100);
+        packet[35] = port;
+        let before = (b.rx.answered(), rx.answered());
+        for _ in 0..3 {
+            a.send(&Sent::plain(&packet));
+        }
+        world.run(&mut [&mut a, &mut b]);
+        match (b.rx.answered() - before.0, rx.answered() - before.1) {
+            (3, 0) => spread[0] += 1,
+            (0, 3) => spread[1] += 1,
+            other => panic!("a flow was torn: {other:?}"),
+        }
+    }
+    assert!(spread[0] > 2 && spread[1] > 2, "{spread:?}");
+}
+
+#[test]
+fn a_second_queue_sends_as_the_first_one_does() {
+    let mut world = World::new();
+    let mut a = Guest::linux(&world, 1, options(1));
+    let (mut b, mut tx, _rx) = two_queues(&world);
+    let packet = frame(mac(1), mac(2), 0x88b5, &[7; 86]);
+    let page = FakePage::new();
+    page.copy_to(0, &packet);
+    let [c, d, e, f] = b.grant(&page, Access::ReadOnly).get().to_le_bytes();
+    tx.push(&[c, d, e, f, 0, 0, 0, 0, 9, 0, 100, 0]);
+    assert!(tx.publish());
+    b.rx_channel.send();
+    world.run(&mut [&mut a, &mut b]);
+    assert_eq!(a.receive().remove(0).bytes, packet);
+    assert_eq!(tx.answered(), 1);
 }
 
 #[test]
