@@ -13,10 +13,7 @@ const MAX_REQUEST: usize = 256 << 10;
 
 /// Sees a request through: submits it, tells the device, waits.
 pub(super) async fn perform(disk: &dyn Disk, request: DiskRequest) -> Result<(), DiskError> {
-    let mut future = disk.submit(request);
-    if let core::task::Poll::Ready(result) = futures_util::poll!(&mut future) {
-        return result;
-    }
+    let future = disk.submit(request);
     disk.kick();
     future.await
 }

@@ -29,7 +29,8 @@ pub(super) struct Image {
 }
 
 impl Image {
-    /// A file of `size` bytes as a disk of whole sectors; none if there is not even one.
+    /// A file of `size` bytes as a disk of whole sectors; none if there is not even one, or if the
+    /// device cannot read it in whole sectors.
     pub(super) fn new(
         disk: Rc<dyn Disk>,
         size: u64,
@@ -40,6 +41,10 @@ impl Image {
         let below = disk.geometry();
         let unit = u64::from(below.sector_size);
         let size = size - size.checked_rem(unit)?;
+        let askew = |extent: &Extent| !(extent.file | extent.device).is_multiple_of(unit);
+        if extents.iter().any(askew) {
+            return None;
+        }
         let sector = |bytes: u64| bytes / SECTOR_SIZE as u64;
         let runs = extents.into_iter().map(|extent| Run {
             start: sector(extent.file),

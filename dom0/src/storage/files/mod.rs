@@ -1,5 +1,5 @@
-//! dom0's own files: kernels, ramdisks, configurations and disk images on an ext4 file system of
-//! one of its disks. dom0 never writes the file system, only into image files that are all there.
+//! dom0's own files: kernels, ramdisks, configurations and disk images on an ext4 or FAT file
+//! system on one of its disks. dom0 never writes the file system, only into image files that are all there.
 //!
 //! The file system is the GPT partition named `radon-data`; else a disk or partition whose
 //! file system has that label; else the first one there is, in the order of the disks.
@@ -8,7 +8,16 @@
 //! long as that lasts: no guest can write it meanwhile, and while one may, dom0 does not read it.
 
 mod cache;
+mod ext4;
 mod extents;
+mod fat;
+mod fat_dir;
+#[cfg(test)]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a test's numbers are small"
+)]
+mod fat_tests;
 mod image;
 mod layout;
 #[cfg(test)]
@@ -22,17 +31,18 @@ use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use core::fmt;
 
-use ext4_view::{Ext4, Ext4Error};
+use backends::host::DiskError;
 
 use super::block::Bytes;
 use super::claims::{Claim, Resource};
 use super::slice::Slice;
 use super::{Mode, OpenDisk, Place, Storage, StorageError};
-use cache::Cache;
+use ext4::Ext4;
 use extents::Extent;
+use fat::Fat;
 use image::Image;
-use layout::Layout;
 
 /// Name of the partition, or of the file system, that is dom0's for sure.
 const OWN_NAME: &str = "radon-data";
@@ -48,22 +58,105 @@ pub struct FileInfo {
     pub is_dir: bool,
 }
 
-/// The file system, for one use.
-struct Mounted {
-    bytes: Bytes,
-    cache: Rc<Cache>,
-    layout: Layout,
-    fs: Ext4,
-    claim: Claim,
-}
-
 /// A file that was found.
 struct File {
     /// Its one path: without links, dots and doubled slashes.
     path: String,
     size: u64,
-    /// Where its bytes lie; none if only the crate can tell.
+    /// Where its bytes lie, in order; none if only the crate can tell.
     extents: Option<Vec<Extent>>,
+}
+
+/// Why a file could not be found or read.
+#[derive(Debug)]
+enum FileError {
+    /// There is none.
+    Missing,
+    /// The device failed.
+    Device(DiskError),
+    /// Anything else, in words.
+    Refused(String),
+}
+
+impl From<DiskError> for FileError {
+    fn from(error: DiskError) -> Self {
+        Self::Device(error)
+    }
+}
+
+impl FileError {
+    fn refused(reason: impl fmt::Display) -> Self {
+        Self::Refused(reason.to_string())
+    }
+
+    /// In words for whoever asked for this path.
+    fn of(self, path: &str) -> StorageError {
+        match self {
+            Self::Missing => StorageError::Missing {
+                spec: path.to_string(),
+                what: "file on dom0's disk",
+                hint: "`xl ls DIRECTORY` shows what there is".to_string(),
+            },
+            Self::Device(error) => StorageError::device(path)(error),
+            Self::Refused(reason) => StorageError::refused(path, reason),
+        }
+    }
+}
+
+/// A file system.
+enum FileSystem {
+    Ext4(Ext4),
+    Fat(Fat),
+}
+
+impl FileSystem {
+    /// The one that lies here, if it is of a known kind.
+    async fn open(bytes: &Bytes) -> Result<Option<Self>, FileError> {
+        if let Some(ext4) = Ext4::open(bytes).await? {
+            return Ok(Some(Self::Ext4(ext4)));
+        }
+        Ok(Fat::open(bytes).await?.map(Self::Fat))
+    }
+
+    /// The name of the one that lies here.
+    async fn label(bytes: &Bytes) -> Option<String> {
+        if let Ok(Some(layout)) = layout::Layout::read(bytes).await {
+            return Some(layout.label);
+        }
+        let fat = Fat::open(bytes).await.ok()??;
+        Some(fat.label().to_string())
+    }
+
+    async fn find(&self, path: &str) -> Result<File, FileError> {
+        match self {
+            Self::Ext4(ext4) => ext4.find(path).await,
+            Self::Fat(fat) => fat.find(path).await,
+        }
+    }
+
+    async fn list(&self, path: &str) -> Result<Vec<FileInfo>, FileError> {
+        let mut files = match self {
+            Self::Ext4(ext4) => ext4.list(path).await?,
+            Self::Fat(fat) => fat.list(path).await?,
+        };
+        files.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(files)
+    }
+
+    /// Reads a file of which nobody knows where it lies.
+    async fn read(&self, file: &File) -> Result<Vec<u8>, FileError> {
+        match self {
+            Self::Ext4(ext4) => ext4.read(file).await,
+            Self::Fat(_) => Err(FileError::Missing),
+        }
+    }
+}
+
+/// The file system, for one use.
+struct Mounted {
+    bytes: Bytes,
+    files: FileSystem,
+    claim: Claim,
 }
 
 impl Storage {
@@ -74,30 +167,8 @@ impl Storage {
     /// In words for the user; also when it is longer than `limit` bytes.
     pub async fn read_file(&self, path: &str, limit: u64) -> Result<Vec<u8>, StorageError> {
         let mounted = self.mount(path).await?;
-        let file = mounted.find(path).await?;
-        let refused = |reason| StorageError::refused(path, reason);
-        if file.size > limit {
-            return Err(refused(format!("longer than {} MiB", limit >> 20)));
-        }
-        let Some(extents) = &file.extents else {
-            let read = || mounted.fs.read(file.path.as_str());
-            return mounted.run(path, read).await;
-        };
-        let no_room = "too big for dom0's memory; raise dom0_mem or use a smaller file";
-        let size = usize::try_from(file.size).map_err(|_| refused(no_room.into()))?;
-        let mut bytes = Vec::new();
-        let reserved = bytes.try_reserve_exact(size);
-        reserved.map_err(|_| refused(no_room.into()))?;
-        bytes.resize(size, 0);
-        let failed = StorageError::device(path);
-        for extent in extents {
-            let range = extent.range_within(size);
-            if let Some(into) = bytes.get_mut(range) {
-                let read = mounted.bytes.read_into(extent.device, into).await;
-                read.map_err(&failed)?;
-            }
-        }
-        Ok(bytes)
+        let read = mounted.read(&absolute(path), limit).await;
+        read.map_err(|error| error.of(path))
     }
 
     /// The entries of a directory of dom0's own file system, by name; of a file, itself.
@@ -107,9 +178,8 @@ impl Storage {
     /// In words for the user.
     pub async fn list_dir(&self, path: &str) -> Result<Vec<FileInfo>, StorageError> {
         let mounted = self.mount(path).await?;
-        let absolute = absolute(path);
-        let list = || list(&mounted.fs, &absolute);
-        mounted.run(path, list).await
+        let list = mounted.files.list(&absolute(path)).await;
+        list.map_err(|error| error.of(path))
     }
 
     /// Opens a raw image file as a disk.
@@ -121,7 +191,8 @@ impl Storage {
         holder: &str,
     ) -> Result<OpenDisk, StorageError> {
         let mounted = self.mount(spec).await?;
-        let file = mounted.find(path).await?;
+        let found = mounted.files.find(&absolute(path)).await;
+        let file = found.map_err(|error| error.of(spec))?;
         let Some(extents) = file.extents else {
             let reason = "dom0 cannot tell where it lies; use ext4 with extents, and `e2fsck` it";
             return Err(StorageError::refused(spec, reason));
@@ -154,30 +225,27 @@ impl Storage {
     async fn mount(&self, spec: &str) -> Result<Mounted, StorageError> {
         let place = self.own_files(spec).await?;
         let resource = place.resource();
+        let disk = &place.name;
         let claim = self
             .claims
             .take(resource, false, "dom0, as its file system");
         let claim = claim.map_err(|holder| {
-            let disk = &place.name;
             let reason = format!("dom0's file system on {disk} is in use by {holder}");
             StorageError::refused(spec, reason)
         })?;
         let bytes = self.bytes_of(&place);
-        let damaged = |error: &dyn core::fmt::Display| {
-            let disk = &place.name;
-            StorageError::refused(spec, format!("the file system on {disk}: {error}"))
+        let damaged = |reason: &dyn fmt::Display| {
+            StorageError::refused(spec, format!("the file system on {disk}: {reason}"))
         };
-        let layout = Layout::read(&bytes)
-            .await
-            .map_err(|error| damaged(&error))?
-            .ok_or_else(|| damaged(&"it is no ext4"))?;
-        let cache = Cache::new(bytes.clone());
-        let fs = cache.run(|| Ext4::load(cache.reader())).await;
+        let files = match FileSystem::open(&bytes).await {
+            Ok(Some(files)) => files,
+            Ok(None) => return Err(damaged(&"it is neither ext4 nor FAT")),
+            Err(FileError::Refused(reason)) => return Err(damaged(&reason)),
+            Err(error) => return Err(error.of(spec)),
+        };
         Ok(Mounted {
-            fs: fs.map_err(|error| damaged(&error))?,
             bytes,
-            cache,
-            layout,
+            files,
             claim,
         })
     }
@@ -189,15 +257,17 @@ impl Storage {
         for (name, disk) in self.disks.all() {
             let whole = Place::whole(name, disk);
             let partitions = self.partitions(spec, &whole.disk).await?;
-            let named = partitions.iter().find(|part| part.name == OWN_NAME);
+            let named = partitions
+                .iter()
+                .find(|part| part.name.eq_ignore_ascii_case(OWN_NAME));
             if let Some(partition) = named {
                 return Ok(whole.part(partition.range.clone()));
             }
             let parts = partitions.iter().map(|part| whole.part(part.range.clone()));
             for place in core::iter::once(whole.clone()).chain(parts) {
-                let layout = Layout::read(&self.bytes_of(&place)).await;
-                let Ok(Some(layout)) = layout else { continue };
-                if layout.label == OWN_NAME {
+                let label = FileSystem::label(&self.bytes_of(&place)).await;
+                let Some(label) = label else { continue };
+                if label.eq_ignore_ascii_case(OWN_NAME) {
                     labelled.get_or_insert(place);
                 } else {
                     first.get_or_insert(place);
@@ -205,7 +275,7 @@ impl Storage {
             }
         }
         labelled.or(first).ok_or_else(|| {
-            let reason = "this host has no file system of its own: put an ext4 one on a disk, \
+            let reason = "this host has no file system of its own: put ext4 or FAT on a disk, \
                           or use `cargo xtask xl`";
             StorageError::refused(spec, reason)
         })
@@ -220,77 +290,33 @@ impl Storage {
 }
 
 impl Mounted {
-    /// Does something with the file system, in words for the user if it fails.
-    async fn run<T>(
-        &self,
-        path: &str,
-        work: impl FnMut() -> Result<T, Ext4Error>,
-    ) -> Result<T, StorageError> {
-        self.cache.run(work).await.map_err(|error| match error {
-            Ext4Error::NotFound => StorageError::Missing {
-                spec: path.to_string(),
-                what: "file on dom0's disk",
-                hint: "`xl ls DIRECTORY` shows what there is".to_string(),
-            },
-            error => StorageError::refused(path, error),
-        })
-    }
-
-    /// Finds a file and where it lies.
-    async fn find(&self, path: &str) -> Result<File, StorageError> {
-        let absolute = absolute(path);
-        let open = || {
-            let canonical = self.fs.canonicalize(absolute.as_str())?;
-            let file = self.fs.open(canonical.as_path())?;
-            let path = String::from_utf8_lossy(canonical.as_ref()).into_owned();
-            Ok((path, file.metadata().len(), inode_number(&file)))
+    async fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>, FileError> {
+        let file = self.files.find(path).await?;
+        if file.size > limit {
+            let reason = format!("longer than {} MiB", limit >> 20);
+            return Err(FileError::Refused(reason));
+        }
+        let Some(extents) = &file.extents else {
+            return self.files.read(&file).await;
         };
-        let (canonical, size, inode) = self.run(path, open).await?;
-        let extents = match inode {
-            Some(inode) => extents::find(&self.bytes, &self.layout, inode, size).await,
-            None => Ok(None),
+        let no_room = || {
+            FileError::refused("too big for dom0's memory; raise dom0_mem or use a smaller file")
         };
-        Ok(File {
-            path: canonical,
-            size,
-            extents: extents.map_err(StorageError::device(path))?,
-        })
+        let size = usize::try_from(file.size).map_err(|_| no_room())?;
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(size).map_err(|_| no_room())?;
+        bytes.resize(size, 0);
+        for extent in extents {
+            if let Some(into) = bytes.get_mut(extent.range_within(size)) {
+                self.bytes.read_into(extent.device, into).await?;
+            }
+        }
+        Ok(bytes)
     }
-}
-
-/// The number of a file's inode. The crate tells it in the file's debug form only; whoever uses it
-/// checks that the inode looks like the file.
-fn inode_number(file: &ext4_view::File) -> Option<u32> {
-    let text = format!("{file:?}");
-    let (_, rest) = text.split_once("inode: ")?;
-    let end = rest.bytes().take_while(u8::is_ascii_digit).count();
-    rest.get(..end)?.parse().ok()
 }
 
 /// A path from the root on: there is no other directory to start from.
 fn absolute(path: &str) -> String {
     let path = path.strip_prefix(super::OWN_FILES).unwrap_or(path);
     format!("/{}", path.trim_start_matches('/'))
-}
-
-fn list(fs: &Ext4, path: &str) -> Result<Vec<FileInfo>, Ext4Error> {
-    let info = |name: String, metadata: &ext4_view::Metadata| FileInfo {
-        name,
-        size: metadata.len(),
-        is_dir: metadata.is_dir(),
-    };
-    let metadata = fs.metadata(path)?;
-    if !metadata.is_dir() {
-        return Ok(Vec::from([info(path.to_string(), &metadata)]));
-    }
-    let mut all = Vec::new();
-    for entry in fs.read_dir(path)? {
-        let entry = entry?;
-        let name = entry.file_name().display().to_string();
-        if name != "." && name != ".." {
-            all.push(info(name, &entry.metadata()?));
-        }
-    }
-    all.sort_by(|one, other| one.name.cmp(&other.name));
-    Ok(all)
 }

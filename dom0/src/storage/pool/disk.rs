@@ -95,7 +95,7 @@ impl OpenVolume {
         }
         let pool = pool.clone();
         Box::pin(async move {
-            pool.complete(&layer, future).await?;
+            future.await?;
             pool.commit().await
         })
     }

@@ -110,15 +110,12 @@ impl Pool {
         }
     }
 
-    /// Sees a request through that was made here.
+    /// Sees a request through that was submitted here.
     pub(super) async fn complete(
         &self,
         layer: &Rc<Layer>,
-        mut future: DiskFuture,
+        future: DiskFuture,
     ) -> Result<(), DiskError> {
-        if let Poll::Ready(result) = futures_util::poll!(&mut future) {
-            return result;
-        }
         self.kick(layer);
         future.await
     }
