@@ -291,8 +291,9 @@ impl Netfront {
         Ok(None)
     }
 
-    /// Asks for an event at the next frame, or when a frame was sent. If this says that something
-    /// is there already, there may be no event for it: look again.
+    /// Asks for an event at the next frame, and if there is no room for sending, also when there may
+    /// be some again. If this says that something is there already, there may be no event for it:
+    /// look again.
     ///
     /// # Errors
     ///
@@ -301,8 +302,9 @@ impl Netfront {
         let mut ready = false;
         for lane in &mut self.lanes {
             lane.tx.reap()?;
-            let sent = lane.tx.ring.arm();
-            ready |= lane.rx.ring.arm() || sent;
+            // Nobody wants to be woken for frames that are gone, unless he waits for their room.
+            ready |= !lane.tx.has_room() && lane.tx.ring.arm();
+            ready |= lane.rx.ring.arm();
         }
         Ok(ready)
     }

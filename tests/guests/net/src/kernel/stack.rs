@@ -167,8 +167,10 @@ impl Stack {
         if device.card.arm()? {
             return Ok(());
         }
+        let room = device.card.has_room()?;
         let delay = self.interface.poll_delay(now(), &self.sockets);
-        let delay = delay.map_or(LONGEST, |delay: Duration| {
+        // What waits for room is woken by an event, not by the clock.
+        let delay = delay.filter(|_| room).map_or(LONGEST, |delay: Duration| {
             delay.total_micros().saturating_mul(1000).min(LONGEST)
         });
         self.alarm.wait_until(time::now(VCPU) + delay);

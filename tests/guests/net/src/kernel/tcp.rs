@@ -13,6 +13,8 @@ use super::{
     stack::{Stack, address},
 };
 
+/// How long the other end may take to hear that a stream has ended: in nanoseconds.
+const PATIENCE: u64 = 3_000_000_000;
 /// Connections served at once.
 const CONNECTIONS: usize = 4;
 
@@ -114,6 +116,7 @@ pub(super) fn sink(host: Host) -> Result<String, Failed> {
         }
         stack.turn(busy)?;
     }
+    close(&mut stack, handle)?;
     Ok(format!("streams={served}"))
 }
 
@@ -162,14 +165,16 @@ pub(super) fn source(host: Host) -> Result<String, Failed> {
     Ok(format!("bytes={sent}"))
 }
 
-/// Closes a connection, and waits until the other end knows.
+/// Closes a connection, and waits until the other end knows, or for a while.
 fn close(stack: &mut Stack, handle: SocketHandle) -> Result<(), Failed> {
+    let deadline = time::now(VCPU) + PATIENCE;
     stack.sockets.get_mut::<tcp::Socket<'_>>(handle).close();
-    loop {
+    while time::now(VCPU) < deadline {
         let socket = stack.sockets.get_mut::<tcp::Socket<'_>>(handle);
-        if matches!(socket.state(), tcp::State::Closed | tcp::State::TimeWait) {
-            return Ok(());
+        if !socket.is_active() || socket.state() == tcp::State::FinWait2 {
+            break;
         }
         stack.turn(false)?;
     }
+    Ok(())
 }
