@@ -104,5 +104,6 @@ fn list(fs: &ext4_view::Ext4, path: &str) -> Result<Vec<FileInfo>, Ext4Error> {
             all.push(info(name, &entry.metadata()?));
         }
     }
+    all.sort_by(|one: &FileInfo, other| one.name.cmp(&other.name));
     Ok(all)
 }

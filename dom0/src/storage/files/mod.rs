@@ -1,5 +1,5 @@
-//! dom0's own files: kernels, ramdisks, configurations and disk images on an ext4 or FAT file
-//! system on one of its disks. dom0 never writes the file system, only into image files that are all there.
+//! dom0's own files: kernels, ramdisks, configurations and disk images on an ext4 file system
+//! on one of its disks. dom0 never writes the file system, only into image files that are all there.
 //!
 //! The file system is the GPT partition named `radon-data`; else a disk or partition whose
 //! file system has that label; else the first one there is, in the order of the disks.
@@ -10,14 +10,6 @@
 mod cache;
 mod ext4;
 mod extents;
-mod fat;
-mod fat_dir;
-#[cfg(test)]
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "a test's numbers are small"
-)]
-mod fat_tests;
 mod image;
 mod layout;
 #[cfg(test)]
@@ -41,8 +33,8 @@ use super::slice::Slice;
 use super::{Mode, OpenDisk, Place, Storage, StorageError};
 use ext4::Ext4;
 use extents::Extent;
-use fat::Fat;
 use image::Image;
+use layout::Layout;
 
 /// Name of the partition, or of the file system, that is dom0's for sure.
 const OWN_NAME: &str = "radon-data";
@@ -103,59 +95,10 @@ impl FileError {
     }
 }
 
-/// A file system.
-enum FileSystem {
-    Ext4(Ext4),
-    Fat(Fat),
-}
-
-impl FileSystem {
-    /// The one that lies here, if it is of a known kind.
-    async fn open(bytes: &Bytes) -> Result<Option<Self>, FileError> {
-        if let Some(ext4) = Ext4::open(bytes).await? {
-            return Ok(Some(Self::Ext4(ext4)));
-        }
-        Ok(Fat::open(bytes).await?.map(Self::Fat))
-    }
-
-    /// The name of the one that lies here.
-    async fn label(bytes: &Bytes) -> Option<String> {
-        if let Ok(Some(layout)) = layout::Layout::read(bytes).await {
-            return Some(layout.label);
-        }
-        let fat = Fat::open(bytes).await.ok()??;
-        Some(fat.label().to_string())
-    }
-
-    async fn find(&self, path: &str) -> Result<File, FileError> {
-        match self {
-            Self::Ext4(ext4) => ext4.find(path).await,
-            Self::Fat(fat) => fat.find(path).await,
-        }
-    }
-
-    async fn list(&self, path: &str) -> Result<Vec<FileInfo>, FileError> {
-        let mut files = match self {
-            Self::Ext4(ext4) => ext4.list(path).await?,
-            Self::Fat(fat) => fat.list(path).await?,
-        };
-        files.sort_by(|one, other| one.name.cmp(&other.name));
-        Ok(files)
-    }
-
-    /// Reads a file of which nobody knows where it lies.
-    async fn read(&self, file: &File) -> Result<Vec<u8>, FileError> {
-        match self {
-            Self::Ext4(ext4) => ext4.read(file).await,
-            Self::Fat(_) => Err(FileError::Missing),
-        }
-    }
-}
-
 /// The file system, for one use.
 struct Mounted {
     bytes: Bytes,
-    files: FileSystem,
+    files: Ext4,
     claim: Claim,
 }
 
@@ -237,9 +180,9 @@ impl Storage {
         let damaged = |reason: &dyn fmt::Display| {
             StorageError::refused(spec, format!("the file system on {disk}: {reason}"))
         };
-        let files = match FileSystem::open(&bytes).await {
+        let files = match Ext4::open(&bytes).await {
             Ok(Some(files)) => files,
-            Ok(None) => return Err(damaged(&"it is neither ext4 nor FAT")),
+            Ok(None) => return Err(damaged(&"it is no ext4")),
             Err(FileError::Refused(reason)) => return Err(damaged(&reason)),
             Err(error) => return Err(error.of(spec)),
         };
@@ -265,9 +208,9 @@ impl Storage {
             }
             let parts = partitions.iter().map(|part| whole.part(part.range.clone()));
             for place in core::iter::once(whole.clone()).chain(parts) {
-                let label = FileSystem::label(&self.bytes_of(&place)).await;
-                let Some(label) = label else { continue };
-                if label.eq_ignore_ascii_case(OWN_NAME) {
+                let layout = Layout::read(&self.bytes_of(&place)).await;
+                let Ok(Some(layout)) = layout else { continue };
+                if layout.label.eq_ignore_ascii_case(OWN_NAME) {
                     labelled.get_or_insert(place);
                 } else {
                     first.get_or_insert(place);
@@ -275,7 +218,7 @@ impl Storage {
             }
         }
         labelled.or(first).ok_or_else(|| {
-            let reason = "this host has no file system of its own: put ext4 or FAT on a disk, \
+            let reason = "this host has no file system of its own: put ext4 on a disk, \
                           or use `cargo xtask xl`";
             StorageError::refused(spec, reason)
         })

@@ -31,7 +31,7 @@ fn disk(start: usize) -> FakeDisk {
 }
 
 /// Unpacks what `gzip -n` has packed: a head of ten bytes, a tail of eight.
-pub(super) fn unpack(packed: &[u8]) -> Vec<u8> {
+fn unpack(packed: &[u8]) -> Vec<u8> {
     miniz_oxide::inflate::decompress_to_vec(&packed[10..packed.len() - 8]).unwrap()
 }
 
@@ -44,12 +44,12 @@ fn bench() -> (Bench, FakeDisk) {
     (bench, disk)
 }
 
-pub(super) fn read(bench: &Bench, path: &str) -> Result<Vec<u8>, StorageError> {
+fn read(bench: &Bench, path: &str) -> Result<Vec<u8>, StorageError> {
     let (storage, path) = (bench.storage.clone(), path.to_string());
     bench.run(async move { storage.read_file(&path, 1 << 20).await })
 }
 
-pub(super) fn list(bench: &Bench, path: &str) -> Vec<FileInfo> {
+fn list(bench: &Bench, path: &str) -> Vec<FileInfo> {
     let (storage, path) = (bench.storage.clone(), path.to_string());
     bench
         .run(async move { storage.list_dir(&path).await })
@@ -61,7 +61,7 @@ fn number(bench: &Bench, disk: &OpenDisk, sector: u64) -> u32 {
     numbers(bench, disk, sector, 1)[0]
 }
 
-pub(super) fn numbers(bench: &Bench, disk: &OpenDisk, sector: u64, count: usize) -> Vec<u32> {
+fn numbers(bench: &Bench, disk: &OpenDisk, sector: u64, count: usize) -> Vec<u32> {
     let memory = memory(&*bench.host, count * 512).unwrap();
     let disk: Rc<dyn Disk> = (**disk).clone();
     let pieces = pieces(&memory, 0, count * 512);
