@@ -312,6 +312,16 @@ impl Table {
     }
 }
 
+impl Drop for Table {
+    /// Pages that the other domain still uses are lost with the table: better than used by two.
+    fn drop(&mut self) {
+        self.sweep();
+        for (_, page) in self.lingering.drain(..) {
+            core::mem::forget(page);
+        }
+    }
+}
+
 /// The refusal a grant status amounts to.
 ///
 /// # Errors

@@ -25,16 +25,16 @@ fn slots(host: &Host, disk: &Blkfront) -> u64 {
 }
 
 /// Writes numbered blocks and flushes them, and says so after each flush.
-pub(super) fn run(host: &mut Host, mut disk: Blkfront) -> Result<String, Failed> {
-    let slots = slots(host, &disk);
-    let first = newest(&mut disk, slots)? + 1;
+pub(super) fn run(host: &Host, disk: &mut Blkfront) -> Result<String, Failed> {
+    let slots = slots(host, disk);
+    let first = newest(disk, slots)? + 1;
     let last = host.number("ops").map(|ops| first + ops);
     let mut random = Random::new(first);
     println!("durable first={first} slots={slots}");
     let mut next = first;
     while last.is_none_or(|last| next < last) {
         let count = 1 + random.below(BATCH.min(slots));
-        write(&mut disk, next..next + count, slots)?;
+        write(disk, next..next + count, slots)?;
         disk.flush()?;
         next += count;
         println!("durable {}", next - 1);

@@ -127,16 +127,18 @@ fn run(start: &'static StartOfDay) -> Result<String, Failed> {
     }
     let mut disk = host.connect()?;
     describe(id, &disk);
-    match mode {
-        "verify" => verify::run(host, disk),
-        "durable" => durable::run(&mut host, disk),
+    let verdict = match mode {
+        "verify" => return verify::run(host, disk),
+        "durable" => durable::run(&host, &mut disk),
         "check" => durable::check(&host, &mut disk),
         "read-sector" => show(&mut disk, count.unwrap_or(0)),
         "bench-read" | "bench-write" | "bench-seq" => {
             bench::run(&host, &mut disk, mode, count.unwrap_or(1000))
         }
         other => Err(Failed(format!("no mode {other}"))),
-    }
+    };
+    disk.close(&mut host.store)?;
+    verdict
 }
 
 /// The domain's first disk; waits for one to be plugged in.

@@ -70,6 +70,9 @@ pub(super) fn run(mut host: Host, disk: Blkfront) -> Result<String, Failed> {
         verify.turn()?;
     }
     verify.read_all()?;
+    if let Some(disk) = verify.disk.take() {
+        disk.close(&mut verify.host.store)?;
+    }
     Ok(format!("ops={}", verify.ended))
 }
 
