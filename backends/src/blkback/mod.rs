@@ -22,6 +22,7 @@ mod complaints;
 mod connect;
 mod flight;
 mod grants;
+mod job;
 mod options;
 mod order;
 mod persistent;

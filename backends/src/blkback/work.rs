@@ -4,13 +4,14 @@ use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 
-use guest_abi::io::blkif::{BlkStatus, Segment};
+use guest_abi::io::blkif::Segment;
 use guest_abi::io::ring::Overrun;
 
 use super::Blkback;
 use super::complaints::Complaints;
 use super::flight::{Ended, Flight};
-use super::order::{Barrier, Changes, Order};
+use super::job::{Job, Kind};
+use super::order::{Barrier, Order};
 use super::plan::{Member, Members, Transfer};
 use super::queue::Queue;
 use super::ring::Slot;
@@ -18,33 +19,12 @@ use super::statistics::Counters;
 use super::validate::{Asked, Bad, Direction, Limits, decode, tag};
 use crate::host::{Disk, DiskError, DiskFuture, DiskRequest};
 
-/// What the disk was asked for, and by whom.
-#[derive(Debug)]
-pub(super) struct Job {
-    kind: Kind,
-    members: Members,
-    /// What it makes durable, if it does.
-    covers: Changes,
-}
-
 /// A request that may be done.
 enum Prepared {
     Transfer(Transfer),
     Barrier(Barrier),
     Flush(Member),
     Discard(u64, Member),
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    Read,
-    Write,
-    Flush,
-    /// A flush that others wait for.
-    FlushBarrier,
-    /// A durable write that others wait for.
-    WriteBarrier,
-    Discard,
 }
 
 /// The requests of one connection.
@@ -327,22 +307,6 @@ impl<'a> Work<'a> {
             }
             Kind::Flush | Kind::FlushBarrier => counters.flushes.add(1),
             Kind::Discard => counters.discards.add(1),
-        }
-    }
-}
-
-impl Kind {
-    fn is_transfer(self) -> bool {
-        matches!(self, Self::Read | Self::Write)
-    }
-
-    /// What the guest is told. That something isn't supported makes it do without; reads and
-    /// writes always are.
-    fn status(self, result: Result<(), DiskError>) -> BlkStatus {
-        match result {
-            Ok(()) => BlkStatus::Okay,
-            Err(DiskError::Unsupported) if !self.is_transfer() => BlkStatus::Eopnotsupp,
-            Err(_) => BlkStatus::Error,
         }
     }
 }
