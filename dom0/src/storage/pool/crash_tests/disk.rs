@@ -40,6 +40,8 @@ pub(super) struct CrashDisk {
     /// Writes and flushes until the power fails.
     left: Cell<u64>,
     dead: Cell<bool>,
+    /// How long the next request takes.
+    delay: Cell<u64>,
     dice: Dice,
 }
 
@@ -52,6 +54,7 @@ impl CrashDisk {
             current: RefCell::default(),
             left: Cell::new(u64::MAX),
             dead: Cell::new(false),
+            delay: Cell::new(0),
             dice: Dice::new(seed),
         })
     }
@@ -59,6 +62,11 @@ impl CrashDisk {
     /// The power fails during the write or flush that follows so many others.
     pub(super) fn fail_after(&self, left: u64) {
         self.left.set(left);
+    }
+
+    /// The next request takes so many turns.
+    pub(super) fn delay_next(&self, turns: u64) {
+        self.delay.set(turns);
     }
 
     pub(super) fn is_dead(&self) -> bool {
@@ -170,7 +178,7 @@ impl Disk for Handle {
         let disk = self.0.clone();
         // Now and then one takes its time.
         let longest = if disk.dice.roll(8) == 0 { 60 } else { 4 };
-        let mut turns = disk.dice.roll(longest);
+        let mut turns = disk.dice.roll(longest).max(disk.delay.take());
         let mut request = Some(request);
         // Requests overtake each other.
         Box::pin(std::future::poll_fn(move |context| {
