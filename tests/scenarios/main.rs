@@ -8,6 +8,7 @@ mod channel;
 mod crashes;
 mod debian;
 mod fuzz;
+mod iso;
 mod lifecycle;
 mod many;
 mod reboots;

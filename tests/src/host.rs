@@ -215,7 +215,8 @@ impl From<&Output> for Outcome {
 }
 
 /// The command under test: the `xtask` that runs these tests, or the one last built.
-fn xtask<const N: usize>(args: [&str; N]) -> Command {
+#[must_use]
+pub fn xtask<const N: usize>(args: [&str; N]) -> Command {
     let program = env::var_os("RADON_XTASK")
         .map_or_else(|| workspace().join("target/debug/xtask"), PathBuf::from);
     let mut command = Command::new(program);

@@ -4,8 +4,10 @@
 mod check;
 mod host;
 mod slots;
+mod standalone;
 mod wait;
 
 pub use check::Usage;
-pub use host::{Host, Outcome, image, kernel, ramdisk};
+pub use host::{Host, Outcome, image, kernel, ramdisk, xtask};
+pub use standalone::{Firmware, Standalone};
 pub use wait::{Patience, until};

@@ -79,6 +79,9 @@ enum Verb {
         /// Where to put it; `build/radon.iso` otherwise.
         #[arg(long, value_name = "FILE")]
         out: Option<PathBuf>,
+        /// Takes the images as they lie, without building anything.
+        #[arg(long)]
+        no_build: bool,
     },
     /// Runs all tests, or those whose name contains FILTER.
     Test {
@@ -160,7 +163,7 @@ fn perform(verb: Verb) -> Result<u8> {
         Verb::Image { out, size, seed } => {
             guest_image::image(&paths, out.as_deref(), &Wish { size, seed })?;
         }
-        Verb::Iso { out } => iso::iso(&paths, out.as_deref())?,
+        Verb::Iso { out, no_build } => iso::iso(&paths, out.as_deref(), !no_build)?,
         Verb::Test { filter } => test::test(&paths, filter.as_deref())?,
         Verb::Keep(host) => keep::keep(&paths, &host.try_into()?)?,
     }

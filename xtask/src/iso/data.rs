@@ -13,10 +13,8 @@ use crate::setup::kernels::FLAVOURS;
 /// The samples among the Rust guests.
 const GUESTS: [&str; 3] = ["hello", "smp", "bench"];
 
-/// FAT32 is no smaller than this, tables included.
-const LEAST_BYTES: u64 = 40 << 20;
-/// What is left free beside the files.
-const SPARE_BYTES: u64 = 4 << 20;
+/// Room for what the file system needs for itself.
+const SPARE_BYTES: u64 = 8 << 20;
 
 /// A file for the file system.
 #[derive(Debug, PartialEq, Eq)]
@@ -77,48 +75,36 @@ memory = 192
 vcpus = 1
 ";
 
-/// Makes the file system in the file `image`.
+/// Makes the file system in the file `image`, from a tree in the folder `stage`.
 ///
 /// # Errors
 ///
 /// If a file cannot be read, or the image not be written.
-pub(super) fn make(image: &Path, entries: &[Entry]) -> Result<()> {
+pub(super) fn make(image: &Path, stage: &Path, entries: &[Entry]) -> Result<()> {
     let mut bytes = SPARE_BYTES;
     for entry in entries {
-        bytes += match &entry.source {
-            Source::File(file) => fs::metadata(file)
-                .with_context(|| format!("cannot read {}", file.display()))?
-                .len(),
-            Source::Text(text) => text.len() as u64,
-        };
-    }
-    let bytes = bytes.max(LEAST_BYTES).next_multiple_of(1 << 20);
-    File::create(image)?.set_len(bytes)?;
-    mtools("mformat", image, &["-F", "-v", "RADON-DATA", "::"])?;
-    for folder in ["::/guests", "::/kernels"] {
-        mtools("mmd", image, &[folder])?;
-    }
-    for entry in entries {
-        let place = format!("::{}", entry.path);
-        match &entry.source {
-            Source::File(file) => mtools("mcopy", image, &[&file.to_string_lossy(), &place])?,
-            Source::Text(text) => {
-                let passing = image.with_extension("cfg");
-                fs::write(&passing, text)?;
-                mtools("mcopy", image, &[&passing.to_string_lossy(), &place])?;
-            }
+        let to = stage.join(entry.path.trim_start_matches('/'));
+        if let Some(folder) = to.parent() {
+            fs::create_dir_all(folder)?;
         }
+        match &entry.source {
+            Source::File(from) => {
+                fs::copy(from, &to).with_context(|| format!("cannot read {}", from.display()))?;
+            }
+            Source::Text(text) => fs::write(&to, text)?,
+        }
+        bytes += fs::metadata(&to)?.len();
     }
-    Ok(())
-}
-
-fn mtools(program: &str, image: &Path, arguments: &[&str]) -> Result<()> {
-    let mut tool = Command::new(program);
-    tool.arg("-i").arg(image).args(arguments);
-    // What a user has set up for real floppies does not concern us.
-    tool.env("MTOOLSRC", "/dev/null")
-        .env("MTOOLS_SKIP_CHECK", "1");
-    command::capture(&mut tool).map(drop)
+    File::create(image)?.set_len(bytes.next_multiple_of(1 << 20))?;
+    let mke2fs = command::find_admin("mke2fs").context("mke2fs is missing")?;
+    // Nobody writes to it, so there is nothing for a journal to keep.
+    command::capture(
+        Command::new(mke2fs)
+            .args(["-q", "-t", "ext4", "-O", "^has_journal", "-m", "0"])
+            .args(["-E", "root_owner=0:0", "-L", super::DATA_NAME, "-d"])
+            .args([stage, image]),
+    )
+    .map(drop)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! and with UEFI.
 //!
 //! `grub-mkrescue` makes the image: GRUB, the core and dom0 lie in its ISO 9660 file system. Behind
-//! them is a partition of its own, a FAT file system that dom0 knows by the name [`DATA_NAME`]: the
+//! them is a partition of its own, an ext4 file system that dom0 knows by the name [`DATA_NAME`]: the
 //! sample guests and their configs, so that the host needs nobody else.
 
 mod data;
@@ -25,25 +25,29 @@ use crate::setup::packages::{self, Package};
 pub const DATA_NAME: &str = "radon-data";
 
 /// What it takes.
-const PACKAGES: [Package; 4] = [
+const PACKAGES: [Package; 5] = [
     Package::GRUB_BIOS,
     Package::GRUB_EFI,
     Package::XORRISO,
     Package::MTOOLS,
+    Package::EXT4,
 ];
 /// The partition's number, as `grub-mkrescue` leaves it free.
 const DATA_PARTITION: &str = "3";
-/// An MBR's type byte for FAT32; of the GPT it makes "basic data".
-const DATA_TYPE: &str = "0x0c";
+/// An MBR's type byte; of the GPT it makes "Linux filesystem".
+const DATA_TYPE: &str = "0x83";
 
-/// Makes the image in `out`, or else in the build folder.
+/// Makes the image in `out`, or else in the build folder; brings what goes into it up to date
+/// first if `build`.
 ///
 /// # Errors
 ///
 /// If something is missing, does not compile, or cannot be written.
-pub fn iso(paths: &Paths, out: Option<&Path>) -> Result<()> {
+pub fn iso(paths: &Paths, out: Option<&Path>, build: bool) -> Result<()> {
     packages::ensure(&PACKAGES)?;
-    build::build(paths)?;
+    if build {
+        build::build(paths)?;
+    }
     let out = out.map_or_else(|| paths.build().join("radon.iso"), Path::to_path_buf);
     let step = Step::begin("making the ISO");
     let work = Work::begin(paths)?;
@@ -79,7 +83,7 @@ fn make(paths: &Paths, work: &Path) -> Result<PathBuf> {
             .with_context(|| format!("cannot read {}", from.display()))?;
     }
     fs::write(tree.join("boot/grub/grub.cfg"), menu::MENU)?;
-    data::make(&data, &data::contents(paths))?;
+    data::make(&data, &work.join("stage"), &data::contents(paths))?;
     command::capture(
         Command::new("grub-mkrescue")
             .arg("-o")
