@@ -25,8 +25,6 @@ use crate::mm::access::note_refusal;
 
 /// Requests that one call handles before it pauses.
 const BATCH: u32 = 64;
-/// Mappings that are removed before one flush for them all.
-const UNMAP_BATCH: u32 = 32;
 
 /// `grant_table_op(command, requests, count)`.
 pub fn grant_table_op(call: &mut Call<'_>) -> Reply {
@@ -142,28 +140,18 @@ fn try_map(call: &Call<'_>, op: &MapGrantRef) -> Result<(GrantHandle, MachAddr),
     Ok((handle, frame.to_maddr()))
 }
 
-/// Unmaps in batches of [`UNMAP_BATCH`], with one flush for each.
+/// Unmaps in batches of [`BATCH`], with one flush for each.
 fn unmap_all(call: &mut Call<'_>, count: u32) -> Reply {
-    let requests = GuestPtr::<UnmapGrantRef>::new(call.args[1]);
     let now = count.min(BATCH);
-    let mut next = 0;
-    while next < now {
-        let end = now.min(next + UNMAP_BATCH);
-        unmap_batch(call, requests, next, end)?;
-        next = end;
-    }
+    unmap_batch(call, now)?;
     pause_after::<UnmapGrantRef>(call, now, count)
 }
 
-fn unmap_batch(
-    call: &Call<'_>,
-    requests: GuestPtr<UnmapGrantRef>,
-    from: u32,
-    to: u32,
-) -> Result<(), Errno> {
+fn unmap_batch(call: &Call<'_>, count: u32) -> Result<(), Errno> {
+    let requests = GuestPtr::<UnmapGrantRef>::new(call.args[1]);
     let machine = Caller(call.vcpu);
-    let mut removed = heapless::Vec::<Unmapped<DomainRef>, { UNMAP_BATCH as usize }>::new();
-    let outcome = (from..to).try_for_each(|index| {
+    let mut removed = heapless::Vec::<Unmapped<DomainRef>, { BATCH as usize }>::new();
+    let outcome = (0..count).try_for_each(|index| {
         let at = requests.at(index.into())?;
         let mut op = at.copy_in()?;
         op.status = match unmap_one(call, &machine, &op) {
