@@ -82,8 +82,8 @@ impl Passing<'_> {
                 _ => helped.push(target),
             }
         }
-        if !helped.is_empty() && self.gather(scratch, helped) == Fate::Sent {
-            fate = Fate::Sent;
+        if !helped.is_empty() {
+            self.gather(scratch, helped);
         }
         fate
     }
@@ -124,7 +124,7 @@ impl Passing<'_> {
         deliver::place(to, self.header, &load, &mut scratch.plan, self.now, keep)
     }
 
-    /// By way of our own memory.
+    /// By way of our own memory. Only what comes out of it in the end is sent.
     fn gather(&self, scratch: &mut Scratch, targets: Vec<Target>) -> Fate {
         let vif = &self.queue.vif;
         let slots = scratch
