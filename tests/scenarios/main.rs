@@ -7,6 +7,7 @@ mod bad_input;
 mod channel;
 mod crashes;
 mod debian;
+mod devices;
 mod fuzz;
 mod iso;
 mod lifecycle;

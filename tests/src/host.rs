@@ -37,6 +37,15 @@ impl Host {
     /// When it does not come up.
     #[must_use]
     pub fn up(name: &str, cpus: u32, memory: &str) -> Self {
+        Self::up_with(name, cpus, memory, &[])
+    }
+
+    /// The same with more words for `xtask up`, such as `--disk FILE`.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub fn up_with(name: &str, cpus: u32, memory: &str, words: &[&str]) -> Self {
         let host = Self {
             name: format!("test-{name}-{}", std::process::id()),
             _slot: Slot::take(),
@@ -52,7 +61,9 @@ impl Host {
             "--memory",
             memory,
         ];
-        let outcome = Outcome::of(xtask(args));
+        let mut command = xtask(args);
+        command.args(words);
+        let outcome = Outcome::of(command);
         assert_eq!(outcome.status, 0, "the host did not come up: {outcome:?}");
         host
     }
