@@ -53,8 +53,7 @@ fn checks_pass(name: &str, cpus: u32, words: &str) {
         });
         assert!(log.contains(&format!("{check}ok")), "{log}");
     }
-    let usage = host.usage();
-    host.assert_clean(&usage);
+    host.assert_sound();
 }
 
 #[test]

@@ -3,6 +3,7 @@
 pub mod acpi;
 pub mod chains;
 pub mod dma;
+pub mod doorbell;
 pub mod interrupt;
 pub mod pci;
 pub mod ring;

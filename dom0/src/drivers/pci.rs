@@ -17,6 +17,7 @@ use virtio_drivers::transport::pci::bus::{
 use virtio_drivers::transport::pci::virtio_device_type;
 
 use super::acpi::{self, Firmware};
+use super::doorbell::Doorbell;
 use super::interrupt::{Line, Route, ich9_line, physdev};
 use crate::arch::config_space::ConfigSpace;
 
@@ -25,6 +26,11 @@ const MSIX_CAPABILITY: u8 = 0x11;
 /// In the upper half of its first word: the function is enabled, and not masked as a whole.
 const MSIX_ENABLE: u16 = 1 << 15;
 const MSIX_MASK_ALL: u16 = 1 << 14;
+
+/// Offsets in a virtio device's common configuration. Virtio 1.2, 4.1.4.3.
+const QUEUE_SELECT: usize = 0x16;
+const QUEUE_MSIX_VECTOR: usize = 0x1a;
+const QUEUE_NOTIFY_OFFSET: usize = 0x1e;
 
 /// Interrupt line, and from bit 8 on interrupt pin: PCI 3.0, 6.2.4.
 const INTERRUPT_REGISTER: u8 = 0x3c;
@@ -168,9 +174,6 @@ impl Bus {
     /// # Errors
     /// `ENODEV` for a device without the registers; the hypervisor's refusal to map them.
     pub fn use_vector_0(&mut self, function: DeviceFunction, queue: u16) -> Result<(), Errno> {
-        /// `queue_select` and `queue_msix_vector` in the common configuration.
-        const QUEUE_SELECT: usize = 0x16;
-        const QUEUE_MSIX_VECTOR: usize = 0x1a;
         let common = self.common_configuration(function).ok_or(Errno::ENODEV)?;
         let registers = Mapping::device(common, 64).map_err(|error| error.errno)?;
         let start = common.page_offset();
@@ -189,13 +192,54 @@ impl Bus {
         }
     }
 
-    /// Where a virtio device's common configuration lies. Virtio 1.2, 4.1.4.
+    /// Where a virtio device's common configuration lies.
     fn common_configuration(&mut self, function: DeviceFunction) -> Option<MachAddr> {
-        const VENDOR_CAPABILITY: u8 = 0x09;
         const COMMON: u16 = 1;
-        let capability = self.root.capabilities(function).find(|capability| {
-            capability.id == VENDOR_CAPABILITY && capability.private_header >> 8 == COMMON
-        })?;
+        let capability = self.virtio_structure(function, COMMON)?;
+        self.structure_address(function, &capability)
+    }
+
+    /// The register that tells a virtio device of a queue, and needs no other. To be called once
+    /// the device's driver is known to it. Virtio 1.2, 4.1.4.4.
+    ///
+    /// # Errors
+    /// `ENODEV` for a device without it; the hypervisor's refusal to map it.
+    pub fn doorbell(&mut self, function: DeviceFunction, queue: u16) -> Result<Doorbell, Errno> {
+        const NOTIFY: u16 = 2;
+        const MULTIPLIER: u8 = 16;
+        let common = self.common_configuration(function).ok_or(Errno::ENODEV)?;
+        let registers = Mapping::device(common, 64).map_err(|error| error.errno)?;
+        let at = common.page_offset();
+        registers
+            .u16(at + QUEUE_SELECT)
+            .store(queue, Ordering::Relaxed);
+        let index = registers
+            .u16(at + QUEUE_NOTIFY_OFFSET)
+            .load(Ordering::Relaxed);
+        let capability = self.virtio_structure(function, NOTIFY);
+        let capability = capability.ok_or(Errno::ENODEV)?;
+        let start = self.structure_address(function, &capability);
+        let start = start.ok_or(Errno::ENODEV)?;
+        let multiplier = self
+            .space
+            .read_word(function, capability.offset + MULTIPLIER);
+        let offset = u64::from(index) * u64::from(multiplier);
+        Doorbell::map(MachAddr::new(start.get() + offset), queue)
+    }
+
+    /// The capability that leads to a structure of a virtio device's. Virtio 1.2, 4.1.4.
+    fn virtio_structure(&self, function: DeviceFunction, kind: u16) -> Option<CapabilityInfo> {
+        const VENDOR_CAPABILITY: u8 = 0x09;
+        self.root.capabilities(function).find(|capability| {
+            capability.id == VENDOR_CAPABILITY && capability.private_header >> 8 == kind
+        })
+    }
+
+    fn structure_address(
+        &mut self,
+        function: DeviceFunction,
+        capability: &CapabilityInfo,
+    ) -> Option<MachAddr> {
         let bar = self.space.read_word(function, capability.offset + 4);
         let offset = self.space.read_word(function, capability.offset + 8);
         let bar = self.root.bar_info(function, (bar & 0xff) as u8).ok()??;

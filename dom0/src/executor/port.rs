@@ -4,7 +4,7 @@
 //! set until somebody takes it, so an event between two waits is never lost;
 //! several events between two waits are one.
 
-use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
 use core::{
     fmt,
     task::{Context, Poll, Waker},
@@ -20,18 +20,38 @@ struct Listener {
     waker: Option<Waker>,
 }
 
-/// Every port that is listened to.
+/// Every port that is listened to, by its number: those of a domain are few and small.
 #[derive(Default)]
 pub(super) struct Ports {
-    table: BTreeMap<Port, Listener>,
+    table: Vec<Option<Listener>>,
 }
 
 impl Ports {
     /// Notes an event; answers whom to wake.
     pub(super) fn fired(&mut self, port: Port) -> Option<Waker> {
-        let listener = self.table.get_mut(&port)?;
+        let listener = self.listener(port)?;
         listener.fired = true;
         listener.waker.take()
+    }
+
+    fn listener(&mut self, port: Port) -> Option<&mut Listener> {
+        self.table.get_mut(port.get() as usize)?.as_mut()
+    }
+
+    fn insert(&mut self, port: Port) {
+        let index = port.get() as usize;
+        if index >= self.table.len() {
+            self.table.resize_with(index + 1, || None);
+        }
+        if let Some(place) = self.table.get_mut(index) {
+            *place = Some(Listener::default());
+        }
+    }
+
+    fn remove(&mut self, port: Port) {
+        if let Some(place) = self.table.get_mut(port.get() as usize) {
+            *place = None;
+        }
     }
 }
 
@@ -51,12 +71,7 @@ impl fmt::Debug for EventPort {
 
 impl EventPort {
     pub(super) fn new(runtime: &Runtime, port: Port) -> Self {
-        runtime
-            .inner
-            .ports
-            .borrow_mut()
-            .table
-            .insert(port, Listener::default());
+        runtime.inner.ports.borrow_mut().insert(port);
         Self {
             runtime: runtime.clone(),
             port,
@@ -77,7 +92,7 @@ impl EventPort {
     /// Ready once an event has come that was not yet taken.
     pub fn poll_event(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut ports = self.runtime.inner.ports.borrow_mut();
-        let Some(listener) = ports.table.get_mut(&self.port) else {
+        let Some(listener) = ports.listener(self.port) else {
             return Poll::Pending;
         };
         if core::mem::take(&mut listener.fired) {
@@ -93,11 +108,6 @@ impl EventPort {
 
 impl Drop for EventPort {
     fn drop(&mut self) {
-        self.runtime
-            .inner
-            .ports
-            .borrow_mut()
-            .table
-            .remove(&self.port);
+        self.runtime.inner.ports.borrow_mut().remove(self.port);
     }
 }

@@ -23,6 +23,7 @@ use virtio_drivers::transport::Transport;
 use virtio_drivers::transport::pci::PciTransport;
 use virtio_drivers::transport::pci::bus::DeviceFunction;
 
+use super::doorbell::Doorbell;
 use super::pci::Bus;
 use super::virtio;
 use crate::arch::virtio::Machine;
@@ -38,6 +39,7 @@ const QUEUE_SIZE: u16 = 128;
 struct State {
     queue: Queue<Page>,
     transport: PciTransport,
+    doorbell: Doorbell,
     /// The interrupt is a line, which the device holds until its status is read.
     is_line: bool,
 }
@@ -45,7 +47,7 @@ struct State {
 impl State {
     fn announce(&mut self) {
         if self.queue.announce() {
-            self.transport.notify(QUEUE);
+            self.doorbell.ring();
         }
     }
 }
@@ -89,11 +91,13 @@ impl VirtioBlk {
         }
         virtio::set_up(&mut transport, QUEUE, queue.ring());
         transport.finish_init();
+        let doorbell = bus.doorbell(function, QUEUE)?;
         let device = Rc::new(Device {
             geometry,
             state: RefCell::new(State {
                 queue,
                 transport,
+                doorbell,
                 is_line: route.is_line(),
             }),
             forgotten: Signal::default(),

@@ -22,6 +22,7 @@ use virtio_drivers::transport::Transport;
 use virtio_drivers::transport::pci::PciTransport;
 use virtio_drivers::transport::pci::bus::DeviceFunction;
 
+use super::doorbell::Doorbell;
 use super::pci::Bus;
 use super::ring::{Ring, Segment};
 use super::virtio;
@@ -40,6 +41,8 @@ struct State {
     receive: Ring<Page>,
     transmit: Transmit<Page>,
     transport: PciTransport,
+    receive_bell: Doorbell,
+    transmit_bell: Doorbell,
     /// Who waits for a frame.
     reader: Option<Waker>,
     /// The interrupt is a line, which the device holds until its status is read.
@@ -98,6 +101,8 @@ impl VirtioNet {
                 receive,
                 transmit,
                 transport,
+                receive_bell: bus.doorbell(function, RECEIVE)?,
+                transmit_bell: bus.doorbell(function, TRANSMIT)?,
                 reader: None,
                 is_line: route.is_line(),
             }),
@@ -113,7 +118,7 @@ impl VirtioNet {
 impl State {
     fn announce(&mut self) {
         if self.transmit.announce() {
-            self.transport.notify(TRANSMIT);
+            self.transmit_bell.ring();
         }
     }
 }
@@ -130,7 +135,7 @@ impl Device {
             state.receive.set_buffer(slot, segment);
             state.receive.offer(slot);
         }
-        state.transport.notify(RECEIVE);
+        state.receive_bell.ring();
     }
 
     fn interrupt(&self) {
@@ -182,7 +187,7 @@ impl Device {
         }
         // The device asks for this only when it has run out.
         if state.receive.wants_notification() {
-            state.transport.notify(RECEIVE);
+            state.receive_bell.ring();
         }
     }
 }
