@@ -16,6 +16,10 @@ use crate::host::GrantRefused;
 use crate::signal::Signal;
 use crate::xenstore::Error;
 
+/// How long a frontend that has closed is still served, in nanoseconds: what its kernel had
+/// queued comes out as soon as what was in flight is answered.
+pub(super) const LINGER: u64 = 100_000_000;
+
 /// Why a frontend is disconnected: one line for the log and for its `error` node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal(String);
@@ -81,14 +85,14 @@ impl Control {
         self.0.0.get()
     }
 
-    /// Waits until something else than serving is wanted.
-    async fn other_wish(&self) -> Wish {
+    /// Waits until another instance is to take over.
+    async fn hand_over(&self) {
         loop {
             let seen = self.0.1.count();
-            match self.current() {
-                Wish::Serve => self.0.1.after(seen).await,
-                other => return other,
+            if self.current() == Wish::HandOver {
+                return;
             }
+            self.0.1.after(seen).await;
         }
     }
 }
@@ -218,16 +222,18 @@ async fn connected(
     backend: &impl Backend,
     control: &Control,
 ) -> Result<(), Error> {
+    let mut ended = Ok(());
     let outcome = match backend.connect(device) {
         Ok(mut connection) => {
             device.switch(XenbusState::Connected)?;
             let stop = async {
-                select(pin!(front_left(device)), pin!(control.other_wish())).await;
+                ended = end(device, control).await;
             };
             backend.serve(&mut connection, stop).await
         }
         Err(refusal) => Err(refusal),
     };
+    ended?;
     match outcome {
         Ok(()) if control.current() == Wish::HandOver => Ok(()),
         Ok(()) => device.switch(XenbusState::Closing),
@@ -241,12 +247,29 @@ async fn connected(
     }
 }
 
-/// Waits until the frontend is no longer connected.
-async fn front_left(device: &Device) {
+/// Waits until there is nobody to serve any more: the frontend has closed, or another instance is
+/// to take over. If the device is to go, the frontend is asked to close, and served on until it
+/// does.
+///
+/// One that closes at once may still have requests on their way, and wait for them for good:
+/// Linux's block frontend does when its device is taken away under load.
+async fn end(device: &Device, control: &Control) -> Result<(), Error> {
+    let mut asked = false;
     loop {
-        match device.front_state() {
-            XenbusState::Initialised | XenbusState::Connected => device.front_changed().await,
-            _ => return,
+        let wish = control.current();
+        match (device.front_state(), wish) {
+            (XenbusState::Initialised | XenbusState::Connected, Wish::Serve) => {}
+            (XenbusState::Initialised | XenbusState::Connected, Wish::Detach) => {
+                device.switch(XenbusState::Closing)?;
+                asked = true;
+            }
+            (XenbusState::Closed, Wish::Detach) if asked => break,
+            _ => return Ok(()),
         }
+        select(pin!(device.front_changed()), pin!(changed(control, wish))).await;
     }
+    let deadline = device.host().now().saturating_add(LINGER);
+    let over = device.host().sleep_until(deadline);
+    select(over, pin!(control.hand_over())).await;
+    Ok(())
 }
