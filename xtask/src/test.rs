@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 
 use crate::build::{self, cargo};
 use crate::command;
+use crate::guest_image::{self, Wish};
 use crate::paths::Paths;
 use crate::setup::{self, target};
 
@@ -21,6 +22,7 @@ use crate::setup::{self, target};
 /// If a stage fails; its own output says why.
 pub fn test(paths: &Paths, filter: Option<&str>) -> Result<()> {
     setup::setup(paths, None)?;
+    guest_image::ensure(paths, &Wish::default())?;
     let mut stages = Stages::new(paths)?;
     if filter.is_none() {
         stages.run("format", cargo_with(&["fmt", "--all", "--check"]))?;

@@ -18,6 +18,7 @@ const PACKAGES: &[&str] = &[
     "linux-image-cloud-amd64",
     "initramfs-tools",
     "zstd",
+    "lz4",
     "openssh-server",
     "e2fsprogs",
     "iproute2",
@@ -38,12 +39,12 @@ const FILES: &[(&str, &str)] = &[
     ),
     (
         "etc/fstab",
-        "LABEL=root / ext4 defaults,errors=remount-ro 0 1\n",
+        "LABEL=root / ext4 defaults,errors=remount-ro 0 0\n",
     ),
     ("etc/default/locale", "LANG=C.UTF-8\n"),
     // Each clone of the image makes its own at its first boot, and keeps it.
     ("etc/machine-id", ""),
-    ("etc/systemd/network/80-dhcp.network", NETWORK),
+    ("etc/systemd/network/99-dhcp.network", NETWORK),
     // A domain's log is for the moment: it is not worth writes to its disk.
     (
         "etc/systemd/journald.conf.d/volatile.conf",
@@ -60,11 +61,13 @@ const FILES: &[(&str, &str)] = &[
     ),
     // So that the image boots under a plain QEMU, too: loaded where such a device is.
     ("etc/initramfs-tools/hooks/virtio", VIRTIO_HOOK),
+    ("etc/kernel/postinst.d/pv-grub", GRUB_HOOK),
     ("boot/grub/grub.cfg", GRUB),
     ("boot/grub/menu.lst", GRUB_LEGACY),
 ];
 
-/// Two clones may have one machine-id; their cards never have the same address.
+/// For cards of which the kernel's command line (`ip=…`) says nothing: that comes first. Two clones
+/// may have one machine-id; their cards never have the same address.
 const NETWORK: &str = "\
 [Match]
 Type=ether
@@ -83,13 +86,25 @@ const VIRTIO_HOOK: &str = "\
 manual_add_modules virtio_pci virtio_blk
 ";
 
+/// GRUB cannot read the LZ4 that Debian's cloud kernel is packed with, so the kernel proper is taken
+/// out of its file and packed in a way GRUB knows. Where it begins and how long it is (with four
+/// bytes of its unpacked size behind it) is told by Linux's boot protocol.
+const GRUB_HOOK: &str = r#"#!/bin/sh
+set -e
+image=/boot/vmlinuz-$1
+number() { od -An -t "u$2" -j "$1" -N "$2" "$image" | tr -d ' '; }
+start=$((($(number 497 1) + 1) * 512 + $(number 584 4)))
+length=$(($(number 588 4) - 4))
+tail -c "+$((start + 1))" "$image" | head -c "$length" | lz4 -dc | gzip -1 > /boot/vmlinux.gz
+"#;
+
 /// PV-GRUB looks for this file on every disk.
 const GRUB: &str = "\
 set default=0
 set timeout=0
 
 menuentry 'Debian' {
-    linux /vmlinuz root=LABEL=root ro console=hvc0
+    linux /boot/vmlinux.gz root=LABEL=root ro console=hvc0
     initrd /initrd.img
 }
 ";
@@ -101,7 +116,7 @@ timeout 0
 
 title Debian
 root (hd0)
-kernel /vmlinuz root=LABEL=root ro console=hvc0
+kernel /boot/vmlinux.gz root=LABEL=root ro console=hvc0
 initrd /initrd.img
 ";
 
