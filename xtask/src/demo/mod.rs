@@ -1,11 +1,14 @@
 //! `demo`: the main job from end to end.
 //!
-//! Boots a host; creates a Rust guest and Debian's two kernels; waits until each reports from its
-//! userland; shows the list and a part of each console; shuts them down; shows that their memory
-//! came back; powers the host off.
+//! Boots a host with a disk and a network card; creates a Rust guest, Debian's two kernels with a
+//! small userland each, and a whole Debian on the disk; waits until each reports; shows the list and
+//! a part of each console; logs in to the Debian by SSH; shuts all of them down; shows that their
+//! memory came back; powers the host off.
 
 mod guests;
+mod login;
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
@@ -17,54 +20,94 @@ use crate::paths::Paths;
 use crate::progress::Step;
 use crate::setup::{self, busybox, kernels};
 use guests::Guest;
+use login::Login;
 
 const DOM0_PATIENCE: Duration = Duration::from_secs(60);
 const POWER_OFF_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a Debian may take to end by itself.
+const END_PATIENCE: Duration = Duration::from_secs(90);
 
 /// Runs the demo.
 ///
 /// # Errors
 ///
-/// If anything of it does not happen as it should; also if Debian's kernels cannot be had, unless
-/// only Rust guests were asked for.
+/// If anything of it does not happen as it should; also if Debian cannot be had, unless only Rust
+/// guests were asked for.
 pub fn demo(paths: &Paths, options: &Options, rust_guests: bool) -> Result<()> {
+    let mut options = options.clone();
     setup::ensure_for_hosts(paths)?;
-    let left_out = if rust_guests {
-        println!("left out: Debian's kernels, as asked");
+    let debian = if rust_guests {
+        println!("left out: Debian, as asked");
         None
     } else {
-        kernels::ensure(paths)
-            .and_then(|()| busybox::ensure(paths))
-            .err()
+        Some(prepare_debian(paths, &mut options))
     };
-    if let Some(why) = &left_out {
+    if let Some(Err(why)) = &debian {
         println!("left out: {why:#}");
     }
     build::build(paths)?;
 
+    let login = debian.as_ref().and_then(|debian| debian.as_ref().ok());
     let mut guests = vec![Guest::hello(paths)];
-    if !rust_guests && left_out.is_none() {
-        guests.extend(kernels::FLAVOURS.map(|flavour| Guest::debian(paths, flavour)));
+    if let Some(login) = login {
+        guests.extend(kernels::FLAVOURS.map(|flavour| Guest::kernel(paths, flavour)));
+        guests.push(Guest::debian(&login.image));
     }
-    perform(paths, options, &guests)?;
-    match left_out {
-        None => Ok(()),
-        Some(_) => {
-            bail!("the demo is not whole without Debian's kernels (--rust-guests says it is)")
-        }
+    perform(paths, &options, &mut guests, login)?;
+    if let Some(Err(_)) = debian {
+        bail!("the demo is not whole without Debian (--rust-guests says it is)");
     }
+    Ok(())
 }
 
-fn perform(paths: &Paths, options: &Options, guests: &[Guest]) -> Result<()> {
-    let parts = u64::try_from(2 * guests.len() + 4)?;
-    let step = Step::parts("demo", parts);
-    let at = |part: &str| {
-        step.advance();
-        step.at(part);
-    };
+/// Debian's kernels, and the disk and the card of the whole Debian.
+fn prepare_debian(paths: &Paths, options: &mut Options) -> Result<Login> {
+    kernels::ensure(paths)?;
+    busybox::ensure(paths)?;
+    Login::prepare(paths, options)
+}
 
+fn perform(
+    paths: &Paths,
+    options: &Options,
+    guests: &mut [Guest],
+    login: Option<&Login>,
+) -> Result<()> {
+    let parts = u64::try_from(3 * guests.len() + 5)?;
+    let step = Step::parts("demo", parts);
     step.at("booting the host");
     let mut machine = Machine::start(paths, options, Serial::Background)?;
+    let host = boot(paths, options, &step)?;
+    let free_before = free_memory(&host)?;
+
+    create(&host, guests, &step)?;
+    look_around(&host, guests, &step)?;
+    if let Some(login) = login {
+        next(&step, "logging in");
+        login.visit(&step)?;
+    }
+    end(&host, guests, login.is_some(), &step)?;
+
+    next(&step, "counting memory");
+    let free_after = settled_memory(&host, free_before)?;
+    step.say(&format!(
+        "free memory: {free_before} MiB before, {free_after} MiB after"
+    ));
+    ensure!(free_before == free_after, "memory was not given back");
+
+    next(&step, "powering off");
+    power_off(&mut machine, &host)?;
+    step.done();
+    Ok(())
+}
+
+/// One part is done, and another begins.
+fn next(step: &Step, part: &str) {
+    step.advance();
+    step.at(part);
+}
+
+fn boot(paths: &Paths, options: &Options, step: &Step) -> Result<HostDir> {
     let host = HostDir::open(paths, &options.name)?;
     Session::wait_for_dom0(&host, DOM0_PATIENCE).with_context(|| {
         format!(
@@ -77,25 +120,32 @@ fn perform(paths: &Paths, options: &Options, guests: &[Guest]) -> Result<()> {
         "dom0 was ready {:.2} s after QEMU's start",
         step.elapsed().as_secs_f32()
     ));
-    let free_before = free_memory(&host)?;
+    Ok(host)
+}
 
+/// Creates all guests, so that they start side by side, and waits for the report of each.
+fn create(host: &HostDir, guests: &mut [Guest], step: &Step) -> Result<()> {
+    for guest in &mut *guests {
+        next(step, &format!("creating {}", guest.name));
+        guest.create(host)?;
+    }
     for guest in guests {
-        at(&format!("creating {}", guest.name));
-        guest.create(&host)?;
-        step.at(&format!("waiting for {}", guest.name));
-        let begun = Instant::now();
-        let report = guest.wait_for_report(&host)?;
-        let seconds = begun.elapsed().as_secs_f32();
+        next(step, &format!("waiting for {}", guest.name));
+        let (report, time) = guest.wait_for_report(host)?;
+        let seconds = time.as_secs_f32();
         step.say(&format!(
             "{} reported after {seconds:.1} s: {report}",
             guest.name
         ));
     }
+    Ok(())
+}
 
-    at("looking around");
-    step.say(&format!("\n$ xl list\n{}", xl(&host, &["list"])?));
+fn look_around(host: &HostDir, guests: &[Guest], step: &Step) -> Result<()> {
+    next(step, "looking around");
+    step.say(&format!("\n$ xl list\n{}", xl(host, &["list"])?));
     for guest in guests {
-        let log = guest.console(&host)?;
+        let log = guest.console(host)?;
         guest.check(&log)?;
         step.say(&format!(
             "$ xl console --log {}   (the end of it)\n{}\n",
@@ -103,22 +153,28 @@ fn perform(paths: &Paths, options: &Options, guests: &[Guest]) -> Result<()> {
             tail(&log)
         ));
     }
+    Ok(())
+}
 
-    for guest in guests {
-        at(&format!("shutting {} down", guest.name));
-        xl(&host, &["shutdown", "-w", &guest.name])?;
+/// Shuts all guests down; the last one may be on its way out by itself.
+fn end(host: &HostDir, guests: &[Guest], last_ends_itself: bool, step: &Step) -> Result<()> {
+    for (left, guest) in (0..guests.len()).rev().zip(guests) {
+        next(step, &format!("shutting {} down", guest.name));
+        if left == 0 && last_ends_itself {
+            wait_until_gone(host, &guest.name)?;
+        } else {
+            xl(host, &["shutdown", "-w", &guest.name])?;
+        }
     }
+    Ok(())
+}
 
-    at("counting memory");
-    let free_after = settled_memory(&host, free_before)?;
-    step.say(&format!(
-        "free memory: {free_before} MiB before, {free_after} MiB after"
-    ));
-    ensure!(free_before == free_after, "memory was not given back");
-
-    at("powering off");
-    power_off(&mut machine, &host)?;
-    step.done();
+fn wait_until_gone(host: &HostDir, name: &str) -> Result<()> {
+    let deadline = Instant::now() + END_PATIENCE;
+    while Session::run(host, &["domid", name])?.status == 0 {
+        ensure!(Instant::now() < deadline, "{name} did not power itself off");
+        thread::sleep(Duration::from_millis(200));
+    }
     Ok(())
 }
 
@@ -156,7 +212,7 @@ fn settled_memory(host: &HostDir, expected: u64) -> Result<u64> {
         if free == expected || Instant::now() > deadline {
             return Ok(free);
         }
-        std::thread::sleep(Duration::from_millis(100));
+        thread::sleep(Duration::from_millis(100));
     }
 }
 
