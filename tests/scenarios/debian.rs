@@ -2,17 +2,7 @@
 
 use std::path::Path;
 
-use radon_tests::{Host, Patience, kernel, ramdisk, until};
-
-/// Words that no healthy boot log holds.
-const BAD: [&str; 6] = [
-    "BUG",
-    "WARNING",
-    "Oops",
-    "Call Trace",
-    "unimplemented",
-    "Kernel panic",
-];
+use radon_tests::{BAD_WORDS, Host, Patience, kernel, ramdisk, until};
 
 fn boots_runs_busybox_and_shuts_down(flavour: &str, cpus: u32) {
     let kernel = kernel(flavour);
@@ -39,7 +29,7 @@ fn boots_runs_busybox_and_shuts_down(flavour: &str, cpus: u32) {
         host.state("deb").filter(|state| state.contains('s'))
     });
     let log = host.console("deb");
-    for word in BAD {
+    for word in BAD_WORDS {
         assert!(!log.contains(word), "{word} in the log:\n{log}");
     }
     let _ = host.xl_ok(["destroy", "deb"]);

@@ -37,7 +37,7 @@ impl Host {
     /// When it does not come up.
     #[must_use]
     pub fn up(name: &str, cpus: u32, memory: &str) -> Self {
-        Self::up_with(name, cpus, memory, &[])
+        Self::up_with::<&str>(name, cpus, memory, &[])
     }
 
     /// The same with more words for `xtask up`, such as `--disk FILE`.
@@ -45,7 +45,7 @@ impl Host {
     /// # Panics
     /// When it does not come up.
     #[must_use]
-    pub fn up_with(name: &str, cpus: u32, memory: &str, words: &[&str]) -> Self {
+    pub fn up_with<A: AsRef<OsStr>>(name: &str, cpus: u32, memory: &str, words: &[A]) -> Self {
         let host = Self {
             name: format!("test-{name}-{}", std::process::id()),
             _slot: Slot::take(),
@@ -63,7 +63,7 @@ impl Host {
         ];
         let mut command = xtask(args);
         command.args(words);
-        let outcome = Outcome::of(command);
+        let outcome = Outcome::of(&mut command);
         assert_eq!(outcome.status, 0, "the host did not come up: {outcome:?}");
         host
     }
@@ -76,7 +76,7 @@ impl Host {
     pub fn xl<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Outcome {
         let mut command = xtask(["xl", "--host", &self.name]);
         command.args(args);
-        Outcome::of(command)
+        Outcome::of(&mut command)
     }
 
     /// Runs `xl`, which must succeed, and returns its output.
@@ -156,6 +156,19 @@ impl Host {
         self.xl_ok(["dmesg"])
     }
 
+    /// Ends the host's QEMU at once, as a power cut ends a machine.
+    ///
+    /// # Panics
+    /// When that cannot be done.
+    pub fn cut_power(&self) {
+        let folder = workspace().join("build/hosts").join(&self.name);
+        let pid = fs::read_to_string(folder.join("qemu.pid")).expect("QEMU's number is noted");
+        let kill = Outcome::of(&mut command("kill", ["-KILL", pid.trim()]));
+        assert_eq!(kill.status, 0, "QEMU was not ended: {kill:?}");
+        let gone = || (!Path::new("/proc").join(pid.trim()).exists()).then_some(());
+        until("QEMU's end", Patience::SHORT, gone);
+    }
+
     /// Everything that the host's serial port has said.
     #[must_use]
     pub fn serial_log(&self) -> String {
@@ -208,7 +221,7 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        let outcome = Outcome::of(xtask(["down", "--name", &self.name]));
+        let outcome = Outcome::of(&mut xtask(["down", "--name", &self.name]));
         if outcome.status != 0 {
             eprintln!("{} did not go down: {outcome:?}", self.name);
         }
@@ -216,7 +229,7 @@ impl Drop for Host {
 }
 
 impl Outcome {
-    fn of(mut command: Command) -> Self {
+    pub(crate) fn of(command: &mut Command) -> Self {
         let output = command.stdin(Stdio::null()).output();
         let output = output.unwrap_or_else(|error| panic!("cannot run {command:?}: {error}"));
         Self::from(&output)
@@ -243,7 +256,16 @@ pub fn xtask<const N: usize>(args: [&str; N]) -> Command {
     command
 }
 
-fn workspace() -> PathBuf {
+/// Some other command.
+fn command<const N: usize>(program: &str, args: [&str; N]) -> Command {
+    let mut command = Command::new(program);
+    command.args(args);
+    command
+}
+
+/// The top of the workspace.
+#[must_use]
+pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
