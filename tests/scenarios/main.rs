@@ -13,4 +13,5 @@ mod iso;
 mod lifecycle;
 mod many;
 mod reboots;
+mod rust_disks;
 mod traps;

@@ -131,13 +131,18 @@ impl<P> MapTrack<P> {
         }
     }
 
-    /// Frees a busy handle.
+    /// Frees a busy handle. The last one takes the memory with it: a domain that maps nothing
+    /// costs nothing, however much it mapped once.
     pub fn release(&mut self, handle: GrantHandle) {
         let next = self.free;
         if let Some(slot @ Slot::Busy) = self.slot(handle.get()) {
             *slot = Slot::Free(next);
             self.free = Some(handle.get());
             self.used -= 1;
+        }
+        if self.used == 0 {
+            self.chunks = Vec::new();
+            self.free = None;
         }
     }
 
@@ -245,6 +250,20 @@ mod tests {
             track.take(GrantHandle::new(u32::MAX)).unwrap_err(),
             GrantStatus::BadHandle
         );
+    }
+
+    #[test]
+    fn who_maps_nothing_any_more_keeps_no_table() {
+        let mut track = MapTrack::new(3);
+        let handles: Vec<_> = (0..600).map(|_| track.reserve().unwrap()).collect();
+        let (last, others) = handles.split_last().unwrap();
+        others.iter().for_each(|handle| track.release(*handle));
+        assert!(!track.is_dissolved());
+        track.set(*last, mapping(7));
+        assert_eq!(track.take(*last).unwrap().reference, GrantRef::new(7));
+        track.release(*last);
+        assert!(track.is_dissolved());
+        assert_eq!(track.reserve(), Ok(GrantHandle::new(0)));
     }
 
     #[test]
