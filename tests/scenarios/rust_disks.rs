@@ -6,7 +6,7 @@
 use std::thread::sleep;
 use std::time::{Duration, SystemTime};
 
-use radon_tests::{DiskFile, Host, Patience, image, rounds};
+use radon_tests::{DiskFile, Host, Patience, image, rounds, until};
 
 /// Creates a guest `disk`, which stays to be looked at when it ends.
 fn create(host: &Host, name: &str, extra: &str, disk: &str) {
@@ -102,7 +102,9 @@ fn volumes_and_overlays_keep_their_promises_over_power_cuts() {
             let disk = format!("phy:/dev/pool/{volume},xvda,w");
             let host = host_with_a_pool("cuts", &base, &pool, false);
             create(&host, "writer", "durable slots=4096", &disk);
-            host.wait_for_text("writer", "durable 5", Patience::SHORT);
+            until("the first promises", Patience::SHORT, || {
+                (promises(&host.console("writer")).count() >= 3).then_some(())
+            });
             sleep(Duration::from_millis(u64::from(some_millis())));
             let promised = host.console("writer");
             host.cut_power();
@@ -123,21 +125,20 @@ fn volumes_and_overlays_keep_their_promises_over_power_cuts() {
 
 /// What the writer promised: the first and the last number of its run.
 fn promise(console: &str) -> (u64, u64) {
-    let number = |text: &str| text.trim().parse::<u64>().ok();
-    let first = console
-        .split("durable first=")
-        .nth(1)
-        .and_then(|rest| number(rest.split_whitespace().next()?));
-    // The last line may have been cut short.
-    let whole = console.rsplit_once('\n').map_or("", |(lines, _)| lines);
-    let last = whole
-        .lines()
-        .filter_map(|line| number(line.trim().strip_prefix("durable ")?))
-        .max();
+    let first = console.split("durable first=").nth(1);
+    let first = first.and_then(|rest| rest.split_whitespace().next()?.parse().ok());
     (
         first.expect("the writer began"),
-        last.expect("the writer promised something"),
+        promises(console).max().expect("the writer promised"),
     )
+}
+
+/// The numbers up to which the writer called its blocks durable, each time it did.
+fn promises(console: &str) -> impl Iterator<Item = u64> {
+    // The last line may have been cut short.
+    let whole = console.rsplit_once('\n').map_or("", |(lines, _)| lines);
+    let promise = |line: &str| line.trim().strip_prefix("durable ")?.parse().ok();
+    whole.lines().filter_map(promise)
 }
 
 /// Below two seconds, and never the same.
