@@ -102,7 +102,7 @@ fn volumes_and_overlays_keep_their_promises_over_power_cuts() {
             let disk = format!("phy:/dev/pool/{volume},xvda,w");
             let host = host_with_a_pool("cuts", &base, &pool, false);
             create(&host, "writer", "durable slots=4096", &disk);
-            until("the first promises", Patience::SHORT, || {
+            until("the first promises", Patience::BOOT, || {
                 (promises(&host.console("writer")).count() >= 3).then_some(())
             });
             sleep(Duration::from_millis(u64::from(some_millis())));

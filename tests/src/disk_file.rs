@@ -1,4 +1,4 @@
-//! Files that hosts have as disks: they go when the test is over.
+//! Files that hosts have as disks: they go when the test is over, unless it failed.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -97,7 +97,11 @@ impl DiskFile {
 
 impl Drop for DiskFile {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.file);
+        if std::thread::panicking() {
+            eprintln!("kept for a look: {}", self.file.display());
+        } else {
+            let _ = fs::remove_file(&self.file);
+        }
     }
 }
 
