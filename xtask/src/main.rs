@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+use xtask::bench::{self, Suite};
 use xtask::guest_image::{self, DEFAULT_SIZE, Wish};
 use xtask::machine::{Card, Disk, Options};
 use xtask::paths::Paths;
@@ -61,6 +62,13 @@ enum Verb {
         rust_guests: bool,
         #[command(flatten)]
         host: HostArgs,
+    },
+    /// Measures what disks and networks cost a Debian guest, and prints tables.
+    Bench {
+        /// Only this.
+        suite: Option<Suite>,
+        #[command(flatten)]
+        host: BenchArgs,
     },
     /// Makes a Debian for domains: an ext4 root image, its kernel and ramdisk.
     Image {
@@ -121,6 +129,28 @@ struct HostArgs {
     dom0_args: String,
 }
 
+/// Of the host that a bench boots: its disks and cards are given.
+#[derive(Args, Clone)]
+struct BenchArgs {
+    /// The host's name.
+    #[arg(long, default_value = "radon-bench")]
+    name: String,
+    /// Counts instructions instead of time: one CPU, figures that repeat.
+    #[arg(long)]
+    icount: bool,
+    /// Takes the images as they lie, without building anything.
+    #[arg(long)]
+    no_build: bool,
+    /// Runs only loads with this in their title.
+    #[arg(
+        long,
+        default_value = "",
+        hide_default_value = true,
+        value_name = "TEXT"
+    )]
+    only: String,
+}
+
 impl TryFrom<HostArgs> for Options {
     type Error = anyhow::Error;
 
@@ -132,6 +162,7 @@ impl TryFrom<HostArgs> for Options {
             memory: args.memory,
             cpus: args.cpus,
             icount: args.icount,
+            waits: false,
             disks: disks.collect::<Result<_>>()?,
             cards: cards.collect::<Result<_>>()?,
             core_args: args.core_args,
@@ -160,6 +191,16 @@ fn perform(verb: Verb) -> Result<u8> {
         Verb::Xl { host, args } => return xl::xl(&paths, &host, args),
         Verb::Down { name } => down::down(&paths, &name)?,
         Verb::Demo { rust_guests, host } => demo::demo(&paths, &host.try_into()?, rust_guests)?,
+        Verb::Bench { suite, host } => {
+            let mut options = Options::named(&host.name);
+            (options.icount, options.waits) = (host.icount, true);
+            let wish = bench::Wish {
+                suite,
+                only: host.only,
+                build: !host.no_build,
+            };
+            bench::bench(&paths, &options, &wish)?;
+        }
         Verb::Image { out, size, seed } => {
             guest_image::image(&paths, out.as_deref(), &Wish { size, seed })?;
         }

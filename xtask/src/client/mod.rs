@@ -126,6 +126,25 @@ impl Session {
         }
     }
 
+    /// Runs `xl` to its end, which must be a good one, and returns its standard output.
+    ///
+    /// # Errors
+    ///
+    /// If the host does not answer, or the command fails: its own words are part of the error.
+    pub fn run_well(host: &HostDir, argv: &[&str]) -> Result<String> {
+        let output = Self::run(host, argv)?;
+        if output.status != 0 {
+            let words = [output.stderr.trim(), output.stdout.trim()].join(" ");
+            bail!(
+                "xl {} failed ({}): {}",
+                argv.join(" "),
+                output.status,
+                words.trim()
+            );
+        }
+        Ok(output.stdout)
+    }
+
     fn connect(host: &HostDir, patience: Duration) -> Result<Self> {
         let stream = host.connect_to_relay()?;
         let sender = Sender(Arc::new(Mutex::new(stream.try_clone()?)));

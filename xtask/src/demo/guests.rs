@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail, ensure};
 
-use super::xl;
+use crate::client::Session;
 use crate::guest_image::GuestImage;
 use crate::machine::HostDir;
 use crate::paths::Paths;
@@ -97,7 +97,7 @@ impl Guest {
         let argv: Vec<_> = std::iter::once("create")
             .chain(self.settings.iter().map(String::as_str))
             .collect();
-        xl(host, &argv).map(drop)
+        Session::run_well(host, &argv).map(drop)
     }
 
     /// Waits for its report, and returns that line and how long it took since its creation.
@@ -120,7 +120,7 @@ impl Guest {
 
     /// All it has said.
     pub(super) fn console(&self, host: &HostDir) -> Result<String> {
-        xl(host, &["console", "--log", &self.name])
+        Session::run_well(host, &["console", "--log", &self.name])
     }
 
     /// Checks that all went well.

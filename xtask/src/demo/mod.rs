@@ -143,7 +143,10 @@ fn create(host: &HostDir, guests: &mut [Guest], step: &Step) -> Result<()> {
 
 fn look_around(host: &HostDir, guests: &[Guest], step: &Step) -> Result<()> {
     next(step, "looking around");
-    step.say(&format!("\n$ xl list\n{}", xl(host, &["list"])?));
+    step.say(&format!(
+        "\n$ xl list\n{}",
+        Session::run_well(host, &["list"])?
+    ));
     for guest in guests {
         let log = guest.console(host)?;
         guest.check(&log)?;
@@ -163,7 +166,7 @@ fn end(host: &HostDir, guests: &[Guest], last_ends_itself: bool, step: &Step) ->
         if left == 0 && last_ends_itself {
             wait_until_gone(host, &guest.name)?;
         } else {
-            xl(host, &["shutdown", "-w", &guest.name])?;
+            Session::run_well(host, &["shutdown", "-w", &guest.name])?;
         }
     }
     Ok(())
@@ -187,21 +190,6 @@ fn power_off(machine: &mut Machine, host: &HostDir) -> Result<()> {
     Ok(())
 }
 
-/// Runs `xl`, which must succeed, and returns its output.
-fn xl(host: &HostDir, argv: &[&str]) -> Result<String> {
-    let output = Session::run(host, argv)?;
-    if output.status != 0 {
-        let words = [output.stderr.trim(), output.stdout.trim()].join(" ");
-        bail!(
-            "xl {} failed ({}): {}",
-            argv.join(" "),
-            output.status,
-            words.trim()
-        );
-    }
-    Ok(output.stdout)
-}
-
 /// Free memory once it is back at `expected`, or after a while: the last frames of a domain go when
 /// the last of its CPUs has left it, a moment after its end is known.
 fn settled_memory(host: &HostDir, expected: u64) -> Result<u64> {
@@ -217,7 +205,7 @@ fn settled_memory(host: &HostDir, expected: u64) -> Result<u64> {
 }
 
 fn free_memory(host: &HostDir) -> Result<u64> {
-    let info = xl(host, &["info"])?;
+    let info = Session::run_well(host, &["info"])?;
     let line = info
         .lines()
         .find_map(|line| line.strip_prefix("free_memory"));

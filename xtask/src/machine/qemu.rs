@@ -20,6 +20,10 @@ pub struct Options {
     pub cpus: u32,
     /// One CPU, and a clock that counts executed instructions.
     pub icount: bool,
+    /// With such a clock: lets it go on by itself while nothing is executed, instead of having it
+    /// jump to the next timer at once. A wait for a real disk then holds no more timers than it
+    /// would without counting.
+    pub waits: bool,
     /// Its disks, in order.
     pub disks: Vec<Disk>,
     /// Its network cards, in order.
@@ -39,6 +43,7 @@ impl Options {
             memory: "2G".to_owned(),
             cpus: 2,
             icount: false,
+            waits: false,
             disks: Vec::new(),
             cards: Vec::new(),
             core_args: String::new(),
@@ -69,12 +74,9 @@ pub(super) fn command(paths: &Paths, options: &Options, serial: Serial) -> Comma
     ]);
     if options.icount {
         qemu.args(["-smp", "1", "-accel", "tcg,thread=single"]);
-        qemu.args([
-            "-icount",
-            "shift=0,sleep=off",
-            "-rtc",
-            "base=2026-01-01,clock=vm",
-        ]);
+        let sleep = if options.waits { "on" } else { "off" };
+        qemu.args(["-icount", &format!("shift=0,sleep={sleep}")]);
+        qemu.args(["-rtc", "base=2026-01-01,clock=vm"]);
     } else {
         qemu.args([
             "-smp",
