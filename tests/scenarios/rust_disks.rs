@@ -114,7 +114,7 @@ fn volumes_and_overlays_keep_their_promises_over_power_cuts() {
             let (first, last) = promise(&promised);
             let extra = format!("check first={first} last={last} slots=4096");
             create(&host, "reader", &extra, &disk);
-            let verdict = verdict(&host, "reader", Patience::SHORT);
+            let verdict = verdict(&host, "reader", Patience::BOOT);
             assert!(
                 verdict.starts_with("verdict: ok"),
                 "{volume}, {first} to {last}: {verdict}"
