@@ -94,7 +94,10 @@ fn bytes(text: &str) -> Result<u64, super::Failure> {
 }
 
 async fn list(context: &Context) -> Outcome {
-    let pools = context.toolstack.storage().pools();
+    let storage = context.toolstack.storage();
+    // Right after the host's start, the disks may not all have been looked at.
+    storage.start().await;
+    let pools = storage.pools();
     if pools.is_empty() {
         let hint = "there is no pool; `vol init POOL DEVICE` makes one";
         return Ok(context.note(hint).await?);
