@@ -227,11 +227,6 @@ impl Running {
         child.is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
-    /// Takes what it prints, to be read as it comes.
-    pub fn take_stdout(&mut self) -> Option<std::process::ChildStdout> {
-        self.child.as_mut().and_then(|child| child.stdout.take())
-    }
-
     /// Waits for its end, which must be a good one, and returns its output.
     ///
     /// # Panics

@@ -50,6 +50,8 @@ const APPLETS: &[&str] = &[
     "usr/bin/md5sum",
     "usr/bin/top",
     "usr/bin/tr",
+    "usr/bin/yes",
+    "sbin/insmod",
     "sbin/init",
     "sbin/poweroff",
     "sbin/reboot",
@@ -63,7 +65,8 @@ const INITTAB: &str = "\
 ::ctrlaltdel:/sbin/reboot
 ";
 
-/// `radon.work` on the kernel's command line starts work of many kinds that never ends.
+/// `radon.work` on the kernel's command line starts work of many kinds that never ends; `radon.fill=`
+/// and `radon.keep=` are for [`DISKS`].
 const RC: &str = "\
 #!/bin/sh
 export PATH=/bin:/sbin:/usr/bin
@@ -71,8 +74,12 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev 2>/dev/null
 for word in $(cat /proc/cmdline); do
-    case $word in radon.work) /etc/work </dev/null & ;; esac
+    case $word in
+        radon.work) /etc/work </dev/null & ;;
+        radon.fill=*:*|radon.keep=*:*) disks=\"$disks $word\" ;;
+    esac
 done
+[ -z \"$disks\" ] || /etc/disks $disks </dev/null &
 echo \"RADON-USERLAND-OK cpus=$(grep -c ^processor /proc/cpuinfo) kernel=$(uname -r)\"
 ";
 
@@ -88,6 +95,54 @@ while :; do
     round=$((round + 1))
     case $round in *00) echo \"work: $round rounds\" ;; esac
 done
+";
+
+/// What writes, has it made durable, and only then says so.
+///
+/// `radon.fill=FROM:TO` copies a disk. `radon.keep=DISK:COPY` does what is done after a power cut:
+/// it mounts the disk's ext4, so that the journal is replayed, and unmounts it. Then it copies the
+/// disk to another, to be looked at; then it writes numbered files and a log of their numbers, until
+/// the power goes.
+const DISKS: &str = "\
+#!/bin/sh
+export PATH=/bin:/sbin:/usr/bin
+there() {
+    until [ -b /dev/$1 ]; do sleep 0.1; done
+}
+copy() {
+    echo 3 > /proc/sys/vm/drop_caches
+    dd if=/dev/$1 of=/dev/$2 bs=1M conv=fsync 2>/dev/null
+}
+replay() {
+    mkdir /tmp/$1 && mount -t ext4 /dev/$1 /tmp/$1 && umount /tmp/$1
+}
+write() {
+    mount -t ext4 /dev/$1 /tmp/$1 && cd /tmp/$1 && : >> log || return
+    number=$(wc -l < log)
+    while number=$((number + 1)); do
+        line=\"$(uname -n) $1 $number\"
+        yes \"$line\" | head -c $((number * 7919 % 61 * 1024 + 512)) |
+            dd of=file$((number % 8)) bs=64k conv=fsync 2>/dev/null || return
+        echo \"$line\" | dd of=log oflag=append conv=notrunc,fsync 2>/dev/null || return
+        echo \"disks: $1 keeps $number\"
+    done
+}
+keep() {
+    replay $1 && copy $1 $2 && echo \"disks: $1 is copied\" && write $1
+    echo \"disks: $1 fails\"
+}
+insmod /lib/xen-blkfront.ko
+for word in \"$@\"; do
+    disk=${word#*=} other=${word#*:}
+    disk=${disk%:*}
+    there $disk
+    there $other
+    case $word in
+        radon.fill=*) copy $disk $other ;;
+        radon.keep=*) keep $disk $other & ;;
+    esac
+done
+wait
 ";
 
 /// Makes sure that the ramdisk lies in the build folder.
@@ -106,7 +161,7 @@ pub fn ensure(paths: &Paths) -> Result<()> {
         }
     };
     let program = fs::read(&busybox).with_context(|| format!("no {}", busybox.display()))?;
-    let archive = compressed(&archive(&program))?;
+    let archive = compressed(&archive(&program, blkfront(paths).as_deref()))?;
     if fs::read(paths.ramdisk()).is_ok_and(|old| old == archive) {
         return Ok(());
     }
@@ -143,10 +198,27 @@ fn compressed(archive: &[u8]) -> Result<Vec<u8>> {
     Ok(encoder.finish()?)
 }
 
-fn archive(busybox: &[u8]) -> Vec<u8> {
+/// The module for disks of the cloud kernel, in which file systems are built in. A kernel supplied
+/// by hand comes without.
+fn blkfront(paths: &Paths) -> Option<Vec<u8>> {
+    const MODULE: &str = "kernel/drivers/block/xen-blkfront.ko";
+    let packages = fs::read_dir(paths.packages()).ok()?;
+    let cloud = packages.flatten().find(|package| {
+        package
+            .file_name()
+            .to_string_lossy()
+            .ends_with("-cloud-amd64")
+    })?;
+    let releases = fs::read_dir(cloud.path().join("lib/modules")).ok()?;
+    releases
+        .flatten()
+        .find_map(|release| fs::read(release.path().join(MODULE)).ok())
+}
+
+fn archive(busybox: &[u8], blkfront: Option<&[u8]>) -> Vec<u8> {
     let mut archive = Archive::new();
     for folder in [
-        "bin", "dev", "etc", "proc", "root", "sbin", "sys", "tmp", "usr", "usr/bin",
+        "bin", "dev", "etc", "lib", "proc", "root", "sbin", "sys", "tmp", "usr", "usr/bin",
     ] {
         archive.folder(folder);
     }
@@ -158,6 +230,10 @@ fn archive(busybox: &[u8]) -> Vec<u8> {
     archive.file("etc/inittab", 0o644, INITTAB.as_bytes());
     archive.file("etc/rc", 0o755, RC.as_bytes());
     archive.file("etc/work", 0o755, WORK.as_bytes());
+    archive.file("etc/disks", 0o755, DISKS.as_bytes());
+    if let Some(module) = blkfront {
+        archive.file("lib/xen-blkfront.ko", 0o644, module);
+    }
     archive.finish()
 }
 
