@@ -115,7 +115,7 @@ struct HostArgs {
     /// Counts instructions instead of time: one CPU, exactly repeatable.
     #[arg(long)]
     icount: bool,
-    /// A raw image that the host has as a disk: FILE[,ro][,4k]. May be repeated.
+    /// A raw image that the host has as a disk: FILE[,ro][,4k][,intx][,fault=SECTOR|flush]. May be repeated.
     #[arg(long = "disk", value_name = "FILE")]
     disks: Vec<String>,
     /// A network card: user[,hostfwd=tcp:127.0.0.1:PORT-ADDRESS:PORT]. May be repeated.

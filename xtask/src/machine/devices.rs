@@ -14,10 +14,20 @@ pub struct Disk {
     large_sectors: bool,
     /// Interrupts by line instead of by message.
     line_interrupt: bool,
+    fault: Option<Fault>,
+}
+
+/// What a disk fails to do, for the tests of how errors travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// Whatever touches this sector.
+    Sector(u64),
+    Flush,
 }
 
 impl Disk {
-    /// Reads `FILE[,ro][,4k][,intx]`; a relative path counts from the current directory.
+    /// Reads `FILE[,ro][,4k][,intx][,fault=SECTOR|flush]`; a relative path counts from the current
+    /// directory.
     ///
     /// # Errors
     ///
@@ -28,6 +38,7 @@ impl Disk {
             read_only: false,
             large_sectors: false,
             line_interrupt: false,
+            fault: None,
         };
         let mut rest = text;
         while let Some((before, word)) = rest.rsplit_once(',') {
@@ -35,7 +46,10 @@ impl Disk {
                 "ro" => disk.read_only = true,
                 "4k" => disk.large_sectors = true,
                 "intx" => disk.line_interrupt = true,
-                _ => break,
+                _ => match Fault::parse(word) {
+                    Some(fault) => disk.fault = Some(fault),
+                    None => break,
+                },
             }
             rest = before;
         }
@@ -55,8 +69,14 @@ impl Disk {
         let file = self.file.display().to_string().replace(',', ",,");
         // Writeback: what was flushed lies in this machine's page cache at least, which outlives
         // a killed QEMU.
+        let file = self.fault.map_or(format!("file={file}"), |fault| {
+            format!(
+                "{},file.image.driver=file,file.image.filename={file}",
+                fault.words()
+            )
+        });
         let mut drive =
-            format!("file={file},if=none,id=disk{index},format=raw,cache=writeback,discard=unmap");
+            format!("{file},if=none,id=disk{index},format=raw,cache=writeback,discard=unmap");
         let mut device = format!(
             "virtio-blk-pci,drive=disk{index},serial=disk{index},disable-legacy=on,num-queues=1,queue-size=256"
         );
@@ -73,6 +93,34 @@ impl Disk {
     }
 }
 
+impl Fault {
+    fn parse(word: &str) -> Option<Self> {
+        match word.strip_prefix("fault=")? {
+            "flush" => Some(Self::Flush),
+            sector => sector.parse().ok().map(Self::Sector),
+        }
+    }
+
+    /// QEMU's words for a layer over the image that answers with EIO.
+    fn words(self) -> String {
+        let layer =
+            "file.driver=blkdebug,file.inject-error.0.event=none,file.inject-error.0.errno=5";
+        match self {
+            Self::Sector(sector) => format!("{layer},file.inject-error.0.sector={sector}"),
+            Self::Flush => format!("{layer},file.inject-error.0.iotype=flush"),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sector(sector) => write!(f, "fault={sector}"),
+            Self::Flush => f.write_str("fault=flush"),
+        }
+    }
+}
+
 impl fmt::Display for Disk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.file.display())?;
@@ -84,7 +132,8 @@ impl fmt::Display for Disk {
         words
             .into_iter()
             .filter(|(set, _)| *set)
-            .try_for_each(|(_, word)| f.write_str(word))
+            .try_for_each(|(_, word)| f.write_str(word))?;
+        self.fault.map_or(Ok(()), |fault| write!(f, ",{fault}"))
     }
 }
 
@@ -146,6 +195,22 @@ mod tests {
         let [_, drive, _, device] = disk.arguments(3);
         assert!(drive.contains("radon-disk,,") && drive.ends_with("readonly=on"));
         assert!(device.contains("drive=disk3") && device.contains("logical_block_size=4096"));
+    }
+
+    #[test]
+    fn a_faulty_disk_is_one_behind_a_layer_that_fails() {
+        let file = std::env::temp_dir().join(format!("radon-faulty-{}", std::process::id()));
+        std::fs::write(&file, "").unwrap();
+        for (word, said) in [
+            ("77", "error.0.sector=77,"),
+            ("flush", "error.0.iotype=flush,"),
+        ] {
+            let text = format!("{},ro,fault={word}", file.canonicalize().unwrap().display());
+            let disk = Disk::parse(&text).unwrap();
+            assert_eq!(disk.to_string(), text);
+            assert!(disk.arguments(0)[1].contains(said));
+        }
+        std::fs::remove_file(&file).unwrap();
     }
 
     #[test]
