@@ -71,6 +71,7 @@ impl Machine for Hardware {
         HostFacts {
             tsc_khz: 1_000_000,
             machine_address_width: 36,
+            null_clears_base: true,
         }
     }
 

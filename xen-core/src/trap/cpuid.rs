@@ -18,7 +18,13 @@ pub const XEN_VERSION: u32 = 4 << 16 | 17;
 /// The highest basic leaf: 0xd is the last that Linux asks for without looking.
 const MAX_BASIC: u32 = 0xd;
 /// The highest extended leaf.
-const MAX_EXTENDED: u32 = 0x8000_0008;
+const MAX_EXTENDED: u32 = EXTENDED_FEATURES_2;
+/// The highest extended leaf of which the processor's own is shown.
+const MAX_SHOWN_EXTENDED: u32 = 0x8000_0008;
+/// AMD's second leaf of extended features.
+const EXTENDED_FEATURES_2: u32 = 0x8000_0021;
+/// There: "a null selector clears the base".
+const NULL_CLEARS_BASE: u32 = 1 << 6;
 /// Grant tables of version 1 carry 32-bit frame numbers: a wider answer makes Linux want version 2.
 const MAX_MACHINE_ADDRESS_WIDTH: u32 = 44;
 
@@ -69,10 +75,12 @@ pub fn leaf(
         7 if subleaf == 0 => leaf7(real(7, 0)),
         0x8000_0000 => {
             let host = real(0x8000_0000, 0);
-            CpuidResult {
-                eax: host.eax.min(MAX_EXTENDED),
-                ..host
-            }
+            let max = if facts.null_clears_base {
+                MAX_EXTENDED
+            } else {
+                host.eax.min(MAX_SHOWN_EXTENDED)
+            };
+            CpuidResult { eax: max, ..host }
         }
         0x8000_0001 => {
             let host = real(0x8000_0001, 0);
@@ -90,6 +98,12 @@ pub fn leaf(
         // Physical width as it is; virtual width 48, because there is no fifth level.
         0x8000_0008 => CpuidResult {
             eax: real(leaf, 0).eax & 0xff | 48 << 8,
+            ..CpuidResult::default()
+        },
+        // Found out, not taken over: where Linux does not find this it loads GS twice at each of its
+        // context switches, by a hypercall each time.
+        EXTENDED_FEATURES_2 if facts.null_clears_base => CpuidResult {
+            eax: NULL_CLEARS_BASE,
             ..CpuidResult::default()
         },
         FIRST_LEAF..=0x4000_00ff => hypervisor_leaf(leaf - FIRST_LEAF, subleaf, facts),
@@ -184,6 +198,7 @@ mod tests {
     const FACTS: HostFacts = HostFacts {
         tsc_khz: 2_000_000,
         machine_address_width: 52,
+        null_clears_base: true,
     };
 
     fn all_ones(_: u32, _: u32) -> CpuidResult {
@@ -233,6 +248,25 @@ mod tests {
         assert_eq!(name, b"XenVMMXenVMM");
         assert_eq!(see(0x4000_0001, 0).eax, 0x4_0011);
         assert!(see(0x4000_0005, 0).ebx <= 44);
+    }
+
+    #[test]
+    fn null_selectors_are_said_to_clear_bases_only_where_they_do() {
+        let second = see(0x8000_0021, 0);
+        assert!(see(0x8000_0000, 0).eax >= 0x8000_0021);
+        assert_eq!(
+            (second.eax, second.ebx, second.ecx, second.edx),
+            (1 << 6, 0, 0, 0)
+        );
+        let facts = HostFacts {
+            null_clears_base: false,
+            ..FACTS
+        };
+        assert_eq!(leaf(0x8000_0000, 0, facts, all_ones).eax, 0x8000_0008);
+        assert_eq!(
+            leaf(0x8000_0021, 0, facts, all_ones),
+            CpuidResult::default()
+        );
     }
 
     #[test]

@@ -40,6 +40,8 @@ pub struct HostFacts {
     pub tsc_khz: u32,
     /// Bits of a machine address.
     pub machine_address_width: u32,
+    /// Whether loading a null selector clears the base behind it.
+    pub null_clears_base: bool,
 }
 
 /// The running vCPU's hardware.
@@ -267,6 +269,7 @@ mod fake {
             HostFacts {
                 tsc_khz: 1_000_000,
                 machine_address_width: 36,
+                null_clears_base: true,
             }
         }
 

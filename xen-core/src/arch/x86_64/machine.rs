@@ -125,6 +125,7 @@ impl Machine for Hardware {
         HostFacts {
             tsc_khz: low_half(clock::tsc_hz() / 1000),
             machine_address_width: u64::BITS - frames.leading_zeros() + page_bits,
+            null_clears_base: segments::null_clears_base(),
         }
     }
 

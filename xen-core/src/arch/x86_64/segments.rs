@@ -1,6 +1,7 @@
 //! Segment selectors and the bases behind them, and MSRs that may not exist.
 
 use core::arch::asm;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use guest_abi::vcpu::CpuUserRegs;
 
@@ -12,6 +13,9 @@ const GS_BASE: u32 = 0xc000_0101;
 const KERNEL_GS_BASE: u32 = 0xc000_0102;
 const TSC_AUX: u32 = 0xc000_0103;
 
+/// Some CPU leaves the base of FS or GS as it is when a null selector is loaded.
+static NULL_KEEPS_BASE: AtomicBool = AtomicBool::new(false);
+
 unsafe extern "C" {
     safe fn guarded_load_ds(selector: u32) -> u32;
     safe fn guarded_load_es(selector: u32) -> u32;
@@ -19,6 +23,22 @@ unsafe extern "C" {
     safe fn guarded_load_gs(selector: u32) -> u32;
     fn guarded_rdmsr(number: u32, value: *mut u64) -> u32;
     fn guarded_wrmsr(number: u32, value: u64) -> u32;
+}
+
+/// Finds out what a null selector does to the base behind it on this CPU, where no guest runs yet.
+pub(super) fn init_cpu() {
+    set_base(BaseRegister::Fs, 1);
+    guarded_load_fs(0);
+    if base(BaseRegister::Fs) != 0 {
+        NULL_KEEPS_BASE.store(true, Ordering::Relaxed);
+        set_base(BaseRegister::Fs, 0);
+    }
+}
+
+/// Whether a null selector clears the base behind it, on all CPUs. It does on Intel's and on
+/// recent ones of AMD's, not all of which say so.
+pub(super) fn null_clears_base() -> bool {
+    !NULL_KEEPS_BASE.load(Ordering::Relaxed)
 }
 
 /// An MSR, if this CPU has it.

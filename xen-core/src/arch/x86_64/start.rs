@@ -15,7 +15,7 @@ use super::direct_map::Physical;
 use super::paging::{LARGE_PAGE, LARGE_STEP, bits};
 use super::{
     apic, clock, entry, exit, frames, gdt, idt, image, ioapic, irq, m2p, paging, percpu, power,
-    serial, smp, timer, tlb,
+    segments, serial, smp, timer, tlb,
 };
 use crate::arch::layout::{DIRECT_MAP_BASE, DIRECT_MAP_LIMIT};
 use crate::boot::loader::BootInfo;
@@ -195,6 +195,7 @@ pub(super) fn init_cpu(cpu: CpuId) {
     }
     // SAFETY: what long mode needs stays on; the core executes none of ring 3's pages.
     unsafe { Cr4::write(flags) };
+    segments::init_cpu();
     percpu::set_apic_id(cpu, apic::init_cpu());
     tlb::load_root(paging::core_root());
     timer::init_cpu();
