@@ -33,11 +33,15 @@ pub(super) fn follow(cpu: CpuId, vcpu: &VcpuRef) {
     }
 }
 
-/// Brings the alarm in line with the vCPU's timers, on `cpu`.
+/// Has the alarm ring, on `cpu`, no later than the first of the vCPU's timers is due.
+///
+/// An alarm that rings earlier stays: a guest that goes to sleep moves its timer far away and
+/// back when it wakes, many times between two ticks. One that rings for nothing is armed anew.
 fn arm(cpu: CpuId, vcpu: &VcpuRef, inner: &mut Inner) {
     let wanted = inner.timers.next_deadline();
     if let Some((at, alarm)) = inner.alarm {
-        if at == cpu && wanted == Some(alarm.deadline_ns()) {
+        let is_in_time = wanted.is_none_or(|wanted| alarm.deadline_ns() <= wanted);
+        if at == cpu && is_in_time {
             return;
         }
         drop(PerCpu::of(at).timers.lock().disarm(alarm));

@@ -199,18 +199,43 @@ fn the_last_vcpu_up_does_not_go_down() {
     assert!(bench.is_queued(1));
 }
 
+fn next_alarm() -> Option<u64> {
+    PerCpu::of(CpuId::BOOT).timers.lock().next_deadline()
+}
+
 #[test]
-fn a_vcpu_has_one_alarm_for_the_earliest_of_its_timers() {
+fn a_vcpu_has_one_alarm_no_later_than_the_earliest_of_its_timers() {
     let bench = Bench::new(1008, 1);
     let vcpu = bench.vcpu(0);
-    let next = || PerCpu::of(CpuId::BOOT).timers.lock().next_deadline();
-    set_timers(&vcpu, |timers| timers.singleshot_ns = Some(50));
     set_timers(&vcpu, |timers| timers.poll_ns = Some(70));
-    assert_eq!(next(), Some(50));
+    assert_eq!(next_alarm(), Some(70));
+    set_timers(&vcpu, |timers| timers.singleshot_ns = Some(50));
+    assert_eq!(next_alarm(), Some(50));
+    set_timers(&vcpu, |timers| timers.singleshot_ns = Some(60));
     set_timers(&vcpu, |timers| timers.singleshot_ns = None);
-    assert_eq!(next(), Some(70));
-    set_timers(&vcpu, |timers| timers.poll_ns = None);
-    assert_eq!(next(), None);
+    assert_eq!(
+        next_alarm(),
+        Some(50),
+        "a timer that moves away leaves the alarm"
+    );
+    let rang = PerCpu::of(CpuId::BOOT).timers.lock().pop_due(100);
+    assert!(rang.is_some());
+    assert_eq!(next_alarm(), None, "there was one alarm only");
+}
+
+#[test]
+fn an_alarm_that_rings_for_nothing_is_armed_anew() {
+    let bench = Bench::new(1013, 1);
+    let vcpu = bench.vcpu(0);
+    let now = crate::time::now();
+    set_timers(&vcpu, |timers| timers.singleshot_ns = Some(now));
+    set_timers(&vcpu, |timers| timers.singleshot_ns = Some(now + 50));
+    assert_eq!(next_alarm(), Some(now));
+    super::alarm::run(CpuId::BOOT);
+    assert_eq!(next_alarm(), Some(now + 50));
+    assert_eq!(vcpu.sched.inner.lock().timers.singleshot_ns, Some(now + 50));
+    set_timers(&vcpu, |timers| timers.singleshot_ns = None);
+    assert_eq!(next_alarm(), Some(now + 50));
 }
 
 #[test]

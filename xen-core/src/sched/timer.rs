@@ -1,7 +1,7 @@
 //! Timers: each CPU's queue of deadlines, and the few timers that each vCPU has.
 //!
-//! A vCPU stands at most once in a queue, under the earliest of its deadlines ([`VcpuTimers`]);
-//! its timers so follow it from CPU to CPU at the cost of one entry. A timer fires at or after its
+//! A vCPU stands at most once in a queue, no later than under the earliest of its deadlines
+//! ([`VcpuTimers`]); its timers so follow it from CPU to CPU at the cost of one entry. A timer fires at or after its
 //! deadline, exactly once, and never gets lost: what is armed in the past fires at the next look.
 
 use alloc::collections::BTreeMap;
@@ -127,15 +127,15 @@ impl VcpuTimers {
 
     /// The earliest deadline.
     pub fn next_deadline(&self) -> Option<u64> {
-        [
+        let [first_dog, second_dog] = self.watchdogs_ns;
+        let wishes = [
             self.singleshot_ns,
             self.periodic.map(|periodic| periodic.next_ns),
             self.poll_ns,
-        ]
-        .into_iter()
-        .chain(self.watchdogs_ns)
-        .flatten()
-        .min()
+            first_dog,
+            second_dog,
+        ];
+        wishes.into_iter().flatten().min()
     }
 
     /// Takes out everything that is due. Missed periods are made up for by one firing.
