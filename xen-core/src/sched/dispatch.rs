@@ -137,7 +137,7 @@ fn exchange(cpu: CpuId, prev: Option<VcpuRef>, next: Option<VcpuRef>, now: u64) 
 
     if let Some(prev) = &prev {
         leave_running(prev, now);
-        runstate_area::publish(prev);
+        runstate_area::publish_rest(prev);
     }
     machine::switch(prev.as_ref(), next.as_ref());
     (*here.current.lock()).clone_from(&next);

@@ -9,6 +9,8 @@
 //! 2. the whole record is written, flag included;
 //! 3. the top byte is written without the flag.
 //!
+//! A domain with one vCPU has no such readers, and is spared the first and the last step.
+//!
 //! x86 keeps stores in order; the compiler fence between the steps is in the copy, which it
 //! cannot look into.
 
@@ -69,6 +71,18 @@ pub(super) fn forget(vcpu: &Vcpu) {
     vcpu.sched.area.address.store(0, Ordering::Relaxed);
 }
 
+/// Writes the record of a vCPU that goes off its CPU. A domain's only vCPU has nobody who could
+/// read it before that vCPU is back, and its record is written then.
+pub(super) fn publish_rest(vcpu: &VcpuRef) {
+    if !is_only_vcpu(vcpu) {
+        publish(vcpu);
+    }
+}
+
+fn is_only_vcpu(vcpu: &VcpuRef) -> bool {
+    vcpu.domain().vcpus().len() == 1
+}
+
 /// Writes the record of the vCPU whose page tables are loaded, or marks it stale.
 pub(super) fn publish(vcpu: &VcpuRef) {
     let area = &vcpu.sched.area;
@@ -100,7 +114,7 @@ pub fn refresh(vcpu: &VcpuRef) {
 fn write(vcpu: &VcpuRef, runstate: Runstate, address: u64) -> Result<(), Errno> {
     let mut info = runstate.info();
     let record = GuestPtr::new(address);
-    if !vcpu.domain().assists(UPDATE_FLAG_ASSIST) {
+    if is_only_vcpu(vcpu) || !vcpu.domain().assists(UPDATE_FLAG_ASSIST) {
         return record.copy_out(&info);
     }
     let top = GuestPtr::<u8>::new(address).at(TOP_BYTE)?;
