@@ -21,7 +21,7 @@ pub(super) fn set(call: &Call<'_>, domain: &DomainRef, block: &Domctl) -> Result
     }
     let vcpu = VcpuRef::new(domain, wanted.vcpu).ok_or(Errno::ESRCH)?;
     let ptr = GuestPtr::<VcpuGuestContext>::new(wanted.ctxt.get());
-    let context = Box::new(ptr.copy_in()?);
+    let context = copy_in(ptr)?;
     sched::pause(domain);
     let given = trap::initialise(&vcpu, &context);
     sched::unpause(domain)?;
@@ -30,6 +30,12 @@ pub(super) fn set(call: &Call<'_>, domain: &DomainRef, block: &Domctl) -> Result
         sched::bring_up(&vcpu);
     }
     Ok(Answer::Plain)
+}
+
+/// In a stack frame of its own, gone before those that check the context take as much again.
+#[inline(never)]
+fn copy_in(context: GuestPtr<VcpuGuestContext>) -> Result<Box<VcpuGuestContext>, Errno> {
+    Ok(Box::new(context.copy_in()?))
 }
 
 /// `XEN_DOMCTL_getvcpucontext`: of a vCPU that is held still while it is read.
