@@ -26,6 +26,7 @@ const SYSCALL_LENGTH: u64 = 2;
 ///
 /// # Errors
 /// The domain cannot go on.
+#[inline]
 pub fn enter(vcpu: &VcpuRef, regs: &mut CpuUserRegs) -> Result<(), CrashReason> {
     let number = regs.rax;
     if number == Hypercall::Iret.number() {

@@ -35,7 +35,7 @@ pub fn schedule() {
     let cpu = machine::this_cpu();
     let here = PerCpu::of(cpu);
     let now = time::now();
-    let prev = here.current.lock().clone();
+    let prev = here.current.read().clone();
 
     let next = match &prev {
         Some(prev) => contest(cpu, prev, now),
@@ -140,7 +140,7 @@ fn exchange(cpu: CpuId, prev: Option<VcpuRef>, next: Option<VcpuRef>, now: u64) 
         runstate_area::publish_rest(prev);
     }
     machine::switch(prev.as_ref(), next.as_ref());
-    (*here.current.lock()).clone_from(&next);
+    (*here.current.write()).clone_from(&next);
     if let Some(prev) = prev {
         release(cpu, &prev, now);
     }

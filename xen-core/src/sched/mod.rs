@@ -46,7 +46,7 @@ pub use pause::{
 };
 pub use percpu::{idle_ns, online, trim};
 pub use poll::{block, poll};
-pub use run_loop::{current, is_quiet, next_to_run, timer_interrupt, yield_};
+pub use run_loop::{current, is_quiet, next_to_run, timer_interrupt, with_current, yield_};
 pub use runstate_area::{refresh as refresh_runstate, register as register_runstate};
 pub use share::{DomainSched, pat_watchdog, set_share, share, start_watchdog};
 pub use vcpu::VcpuSched;

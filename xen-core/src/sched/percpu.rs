@@ -7,7 +7,7 @@ use super::runqueue::RunQueue;
 use super::timer::TimerQueue;
 use crate::cpu::{AtomicCpuMask, CpuId, CpuMask, MAX_CPUS};
 use crate::domain::VcpuRef;
-use crate::sync::SpinLock;
+use crate::sync::{RwLock, SpinLock};
 use crate::time;
 
 /// Work that a CPU does on its way out of the core.
@@ -45,8 +45,9 @@ pub(super) struct PerCpu {
     pub(super) queue: SpinLock<RunQueue<VcpuRef>>,
     /// Deadlines of the vCPUs that last ran here.
     pub(super) timers: SpinLock<TimerQueue<VcpuRef>>,
-    /// Who runs here; only this CPU takes the lock.
-    pub(super) current: SpinLock<Option<VcpuRef>>,
+    /// Who runs here; only this CPU takes the lock. Whoever reads it may hold on to what it reads
+    /// for as long as it does not schedule, without counting itself among the vCPU's holders.
+    pub(super) current: RwLock<Option<VcpuRef>>,
     /// When the current slice began.
     pub(super) slice_start: AtomicU64,
     /// When somebody else's turn comes; [`NEVER`] while nobody waits.
@@ -71,7 +72,7 @@ impl PerCpu {
         Self {
             queue: SpinLock::new(RunQueue::new()),
             timers: SpinLock::new(TimerQueue::new()),
-            current: SpinLock::new(None),
+            current: RwLock::new(None),
             slice_start: AtomicU64::new(0),
             slice_end: AtomicU64::new(NEVER),
             programmed: AtomicU64::new(NEVER),

@@ -11,26 +11,40 @@ use crate::time;
 /// The vCPU that this CPU runs for. While the CPU is idle there is none.
 #[inline]
 pub fn current() -> Option<VcpuRef> {
-    PerCpu::of(machine::this_cpu()).current.lock().clone()
+    PerCpu::of(machine::this_cpu()).current.read().clone()
 }
 
-/// Does what is due, and sleeps until there is a vCPU to return to.
+/// Does `work` for the vCPU that this CPU runs for, if there is one. No other vCPU becomes the
+/// current one meanwhile, so there is no need for a counted reference.
+#[inline]
+pub fn with_current<R>(work: impl FnOnce(&VcpuRef) -> R) -> Option<R> {
+    PerCpu::of(machine::this_cpu())
+        .current
+        .read()
+        .as_ref()
+        .map(work)
+}
+
+/// Does what is due, sleeps until there is a vCPU to return to, and has it prepared for that.
 ///
-/// Interrupts are off; the guest registers of this CPU are those of the vCPU returned.
-pub fn next_to_run() -> VcpuRef {
+/// Interrupts are off; the guest registers of this CPU are those of the vCPU.
+pub fn next_to_run<R>(prepare: impl FnOnce(&VcpuRef) -> R) -> R {
     let cpu = machine::this_cpu();
     loop {
         work(cpu);
-        if let Some(vcpu) = current() {
-            runstate_area::refresh(&vcpu);
-            return vcpu;
+        let current = PerCpu::of(cpu).current.read();
+        if let Some(vcpu) = &*current {
+            runstate_area::refresh(vcpu);
+            return prepare(vcpu);
         }
+        drop(current);
         idle(cpu);
     }
 }
 
 /// Whether this CPU may go straight back to `vcpu`, which it left a moment ago: nothing is due
 /// here, so nobody else is to run, and nothing was put off that the guest must see.
+#[inline]
 pub fn is_quiet(vcpu: &VcpuRef) -> bool {
     let due = PerCpu::of(machine::this_cpu()).due();
     due.is_empty() && !runstate_area::is_stale(vcpu)
@@ -72,7 +86,7 @@ fn work(cpu: CpuId) {
 fn idle(cpu: CpuId) {
     percpu::begin_idle(cpu, time::now());
     dispatch::schedule();
-    while current().is_none() && PerCpu::of(cpu).due().is_empty() {
+    while PerCpu::of(cpu).current.read().is_none() && PerCpu::of(cpu).due().is_empty() {
         machine::halt();
     }
     percpu::end_idle(cpu, time::now());

@@ -189,17 +189,18 @@ extern "C" fn guest_hypercall(frame: *mut CpuUserRegs) {
 /// Carries the hypercall out; says whether the guest may go on at once. Nothing of the vCPU is
 /// held on to afterwards, because another may run before this one does.
 fn carry_out(frame: *mut CpuUserRegs) -> bool {
-    let Some(vcpu) = sched::current() else {
-        return false;
-    };
-    // SAFETY: `frame` comes from the assembly, which keeps no reference.
-    let result = hypercall::enter(&vcpu, unsafe { regs(frame) });
-    let Err(reason) = result else {
-        return exit::is_quiet(&vcpu);
-    };
-    // SAFETY: as above; the first reference is gone.
-    crash(&vcpu, unsafe { regs(frame) }, reason);
-    false
+    let is_quiet = sched::with_current(|vcpu| {
+        // SAFETY: `frame` comes from the assembly, which keeps no reference.
+        let regs = unsafe { regs(frame) };
+        match hypercall::enter(vcpu, regs) {
+            Ok(()) => exit::is_quiet(vcpu),
+            Err(reason) => {
+                crash(vcpu, regs, reason);
+                false
+            }
+        }
+    });
+    is_quiet.unwrap_or(false)
 }
 
 /// A system call that the assembly would not bounce by itself.

@@ -3,23 +3,22 @@
 use guest_abi::vcpu::CpuUserRegs;
 
 use super::{context, core_trap, entry};
-use crate::arch::direct_map;
 use crate::arch::machine::Hardware;
 use crate::domain::VcpuRef;
+use crate::sched;
 use crate::trap::{self, exception};
-use crate::{event, sched};
 
 /// Prepares the frame for the return to a guest. It holds another vCPU's registers afterwards if
 /// another is to run; if none is, the CPU sleeps in here.
 pub(super) extern "C" fn leave(frame: *mut CpuUserRegs) {
     loop {
         context::drop_if_asked();
-        let vcpu = sched::next_to_run();
-        sync_vcpu_info(&vcpu);
-        // SAFETY: the frame is this CPU's, lies there for good, and no reference to it is alive:
-        // each caller's has ended, and a switch of vCPUs uses none across its return.
-        let regs = unsafe { &mut *frame };
-        if deliver(&vcpu, regs) {
+        let is_ready = sched::next_to_run(|vcpu| {
+            // SAFETY: the frame is this CPU's, lies there for good, and no reference to it is
+            // alive: each caller's has ended, and a switch of vCPUs uses none across its return.
+            deliver(vcpu, unsafe { &mut *frame })
+        });
+        if is_ready {
             break;
         }
     }
@@ -28,6 +27,7 @@ pub(super) extern "C" fn leave(frame: *mut CpuUserRegs) {
 
 /// Whether a hypercall of `vcpu` has no consequence, as most have none: nothing is due, nobody else
 /// is to run, no event waits. Then there is nothing to [`leave`] for.
+#[inline]
 pub(super) fn is_quiet(vcpu: &VcpuRef) -> bool {
     let has_news = vcpu.entry.has_nmi() || trap::exit::has_event(&vcpu.entry, &Hardware);
     !has_news && sched::is_quiet(vcpu)
@@ -45,14 +45,6 @@ fn deliver(vcpu: &VcpuRef, regs: &mut CpuUserRegs) -> bool {
             entry::crash(vcpu, regs, reason);
             false
         }
-    }
-}
-
-/// The guest may have moved its `vcpu_info`: the assembly must find the one in use.
-fn sync_vcpu_info(vcpu: &VcpuRef) {
-    let info = event::vcpu_info(vcpu).map_or(0, |info| direct_map::pointer(info.maddr()) as u64);
-    if vcpu.entry.vcpu_info() != info {
-        vcpu.entry.set_vcpu_info(info);
     }
 }
 

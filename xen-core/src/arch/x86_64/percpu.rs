@@ -19,7 +19,7 @@
 
 use core::arch::asm;
 use core::mem::offset_of;
-use core::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use guest_abi::vcpu::CpuUserRegs;
 
@@ -37,39 +37,45 @@ pub(super) const MAPPED_PAGES: [u64; 11] = [1, 3, 5, 7, 9, 10, 11, 12, 13, 14, 1
 pub struct CpuInfo {
     /// The interrupted guest's registers; the hardware frame lands in `rip` to `ss`.
     pub regs: CpuUserRegs,
-    /// The CPU's number.
-    pub cpu: AtomicUsize,
     /// Address of the `EntryState` of the vCPU that runs here, 0 for none.
     pub entry_state: AtomicU64,
-    /// For the entry stubs.
-    pub scratch: AtomicU64,
-    /// For the entry stubs.
-    pub scratch2: AtomicU64,
+    /// Keeps the alignment asserted below.
+    spare: AtomicU64,
 }
 
 // The hardware aligns RSP0 to 16 bytes before it pushes: `es`, the field behind the frame, must
 // be aligned in a record that ends at a 64 KiB boundary.
 const _: () = assert!((size_of::<CpuInfo>() - offset_of!(CpuUserRegs, es)).is_multiple_of(16));
 const _: () = assert!(offset_of!(CpuInfo, regs) == 0);
+// The number of a region is that of its CPU.
+const _: () = assert!(STACKS_BASE.is_multiple_of(STACK_REGION * MAX_CPUS as u64));
 
 static ONLINE: AtomicCpuMask = AtomicCpuMask::new();
 static APIC_IDS: [AtomicU32; MAX_CPUS] = [const { AtomicU32::new(0) }; MAX_CPUS];
 
-/// The CPU this runs on.
+/// The CPU this runs on: the one whose stack it is on.
 #[inline]
 pub fn this_cpu() -> CpuId {
-    CpuId::try_new(cpu_info().cpu.load(Ordering::Relaxed)).unwrap_or(CpuId::BOOT)
+    let region = this_region() / STACK_REGION;
+    CpuId::try_new(region as usize % MAX_CPUS).unwrap_or(CpuId::BOOT)
+}
+
+/// Where the stack region that this runs on starts.
+#[inline]
+fn this_region() -> u64 {
+    let stack: u64;
+    // SAFETY: only reads the stack pointer. No function is entered on one region's stack and left
+    // on another's, so the compiler may keep what comes of it.
+    unsafe { asm!("mov {}, rsp", out(reg) stack, options(pure, nomem, nostack, preserves_flags)) };
+    stack & !(STACK_REGION - 1)
 }
 
 /// This CPU's record, but for the registers (which entry and exit own).
 #[inline]
 pub fn cpu_info() -> &'static CpuInfo {
-    let stack: u64;
-    // SAFETY: only reads the stack pointer.
-    unsafe { asm!("mov {}, rsp", out(reg) stack, options(nomem, nostack, preserves_flags)) };
     // SAFETY: all of the core runs on stacks of a region (the boot stack is left before anything
     // asks), whose record is there from before its first use to the end.
-    unsafe { &*info_pointer(stack & !(STACK_REGION - 1)) }
+    unsafe { &*info_pointer(this_region()) }
 }
 
 /// The record of the region that starts at `region`.
@@ -120,11 +126,4 @@ pub(super) fn set_apic_id(cpu: CpuId, id: u32) {
 /// This CPU can be sent requests from now on.
 pub(super) fn set_online(cpu: CpuId) {
     ONLINE.insert(cpu);
-}
-
-/// Puts the CPU's number into its fresh (zeroed) region.
-pub(super) fn name_region(cpu: CpuId) {
-    // SAFETY: the region was just mapped; the record's fields are atomics, zero is valid.
-    let info = unsafe { &*info_pointer(region(cpu)) };
-    info.cpu.store(cpu.index(), Ordering::Relaxed);
 }

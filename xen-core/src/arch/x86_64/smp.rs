@@ -37,7 +37,6 @@ pub(super) fn prepare(cpu: CpuId) -> Option<()> {
         let frame = frames::alloc_zeroed()?.to_maddr().get();
         paging::map(percpu::region(cpu) + page * 0x1000, frame, bits::DATA).then_some(())?;
     }
-    percpu::name_region(cpu);
     windows::create(cpu)
 }
 
