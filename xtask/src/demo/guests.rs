@@ -81,14 +81,15 @@ impl Guest {
         }
     }
 
-    /// The whole Debian: it boots from the host's disk and has a card on the host's network.
+    /// The whole Debian: it boots from an overlay over the image on the host's disk, and has a card
+    /// on the host's network.
     pub(super) fn debian(image: &GuestImage) -> Self {
         let card = format!("vif=['{CARD},bridge=xenbr0']");
         Self::new("debian", &image.kernel(), "login:")
             .with_ramdisk(&image.ramdisk())
             .with(&["extra=\"root=/dev/xvda ro console=hvc0\""])
             .with(&["memory=512", "vcpus=2"])
-            .with(&["disk=['phy:/dev/vda,xvda,w']", &card])
+            .with(&["disk=['phy:/dev/pool/debian,xvda,w']", &card])
     }
 
     /// Creates it.

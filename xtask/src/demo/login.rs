@@ -1,7 +1,7 @@
 //! The way into the demo's Debian: this machine's own OpenSSH client, a port of 127.0.0.1 that QEMU
 //! forwards, the uplink of dom0's switch, netfront.
 
-use std::fs;
+use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::thread;
@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use super::guests::check_words;
+use crate::client::Session;
 use crate::command;
 use crate::guest_image::{self, GuestImage};
-use crate::machine::{Card, Disk, Options};
+use crate::machine::{Card, Disk, HostDir, Options};
 use crate::paths::Paths;
 use crate::progress::Step;
 
@@ -20,6 +21,8 @@ use crate::progress::Step;
 const PATIENCE: Duration = Duration::from_secs(90);
 /// The first address that QEMU's network gives away.
 const ADDRESS: &str = "10.0.2.15";
+/// Room for what the guest writes; the file holds no more than that.
+const POOL_BYTES: u64 = 1 << 30;
 /// What is asked; the first waits until the start is over.
 const QUESTIONS: [&str; 4] = [
     "systemctl is-system-running --wait || systemctl --failed --no-legend",
@@ -28,31 +31,44 @@ const QUESTIONS: [&str; 4] = [
     "ip -4 -brief address show scope global",
 ];
 
-/// The Debian image for one run, and the port that leads into it.
+/// The Debian image, a pool for one run, and the port that leads into the guest.
 #[derive(Debug)]
 pub(super) struct Login {
     pub(super) image: GuestImage,
-    /// A copy of the root image: what the guest writes is of no use later.
-    disk: PathBuf,
+    /// The host's second disk: what the guest writes is of no use later.
+    pool: PathBuf,
     port: u16,
 }
 
 impl Login {
-    /// Gets the image, and gives the host its disk and a card with a forwarded port.
+    /// Gets the image, and gives the host its root file system to read, an empty disk, and a card
+    /// with a forwarded port.
     pub(super) fn prepare(paths: &Paths, options: &mut Options) -> Result<Self> {
         let image = guest_image::ensure(paths, &guest_image::Wish::default())?;
-        let disk = image.folder().join(format!("{}-demo.img", options.name));
-        guest_image::copy(&image.root(), &disk)?;
+        let pool = image.folder().join(format!("{}-demo.img", options.name));
         let login = Self {
             port: free_port()?,
-            disk,
+            pool,
             image,
         };
+        File::create(&login.pool)?.set_len(POOL_BYTES)?;
         let forward = format!("user,hostfwd=tcp:127.0.0.1:{}-{ADDRESS}:22", login.port);
-        let file = login.disk.display().to_string();
-        options.disks.insert(0, Disk::parse(&file)?);
+        let root = format!("{},ro", login.image.root().display());
+        let pool = login.pool.display().to_string();
+        let disks = [Disk::parse(&root)?, Disk::parse(&pool)?];
+        options.disks.splice(0..0, disks);
         options.cards.insert(0, Card::parse(&forward)?);
         Ok(login)
+    }
+
+    /// Makes the guest's disk: an overlay over the image, which any number of guests can share.
+    pub(super) fn make_disk(&self, host: &HostDir) -> Result<()> {
+        Session::run_well(host, &["vol", "init", "pool", "/dev/vdb"])?;
+        Session::run_well(
+            host,
+            &["vol", "create", "pool/debian", "--base", "/dev/vda"],
+        )
+        .map(drop)
     }
 
     /// Logs in, looks around, and has the guest power itself off.
@@ -88,7 +104,7 @@ impl Login {
 
 impl Drop for Login {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.disk);
+        let _ = fs::remove_file(&self.pool);
     }
 }
 

@@ -1,9 +1,9 @@
 //! `demo`: the main job from end to end.
 //!
-//! Boots a host with a disk and a network card; creates a Rust guest, Debian's two kernels with a
-//! small userland each, and a whole Debian on the disk; waits until each reports; shows the list and
-//! a part of each console; logs in to the Debian by SSH; shuts all of them down; shows that their
-//! memory came back; powers the host off.
+//! Boots a host with two disks and a network card; creates a Rust guest, Debian's two kernels with
+//! a small userland each, and a whole Debian on an overlay over a shared image; waits until each
+//! reports; shows the list, a part of each console, and what the overlay holds; logs in to the
+//! Debian by SSH; shuts all of them down; shows that their memory came back; powers the host off.
 
 mod guests;
 mod login;
@@ -78,6 +78,9 @@ fn perform(
     step.at("booting the host");
     let mut machine = Machine::start(paths, options, Serial::Background)?;
     let host = boot(paths, options, &step)?;
+    if let Some(login) = login {
+        login.make_disk(&host)?;
+    }
     let free_before = free_memory(&host)?;
 
     create(&host, guests, &step)?;
@@ -87,6 +90,12 @@ fn perform(
         login.visit(&step)?;
     }
     end(&host, guests, login.is_some(), &step)?;
+    if login.is_some() {
+        step.say(&format!(
+            "$ xl vol list\n{}",
+            Session::run_well(&host, &["vol", "list"])?
+        ));
+    }
 
     next(&step, "counting memory");
     let free_after = settled_memory(&host, free_before)?;

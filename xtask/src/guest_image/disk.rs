@@ -52,7 +52,7 @@ pub(super) fn make(file: &Path, tree: &Path, size: &str) -> Result<()> {
 /// # Errors
 ///
 /// If it cannot be written.
-pub fn copy(from: &Path, to: &Path) -> Result<()> {
+pub(super) fn copy(from: &Path, to: &Path) -> Result<()> {
     let mut cp = Command::new("cp");
     cp.args(["--sparse=always", "--reflink=auto"]);
     quietly(cp.arg(from).arg(to)).with_context(|| format!("cannot write {}", to.display()))

@@ -23,8 +23,6 @@ use crate::progress::Step;
 use crate::setup::packages::{self, Package};
 use recipe::Recipe;
 
-pub use disk::copy;
-
 /// The size of the file system, where nothing else is asked for.
 pub const DEFAULT_SIZE: &str = "2G";
 
