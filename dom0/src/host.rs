@@ -1,7 +1,7 @@
 //! The backends' host, for real: grants, event channels, memory and time by way of the hypervisor.
 //!
 //! Granted pages appear in the window of `frontends`, where the drivers find the frames behind
-//! them; pages of dom0's own do so only if they would not lie side by side otherwise.
+//! them, or, when only devices are to reach them, merely have a place there; pages of dom0's own do so only if they would not lie side by side otherwise.
 
 use alloc::boxed::Box;
 use alloc::rc::Rc;
@@ -18,7 +18,7 @@ use backends::host::{
 use backends::xenstore::Store;
 use frontends::arch::bytes::SharedBytes;
 use frontends::arch::hypercall;
-use frontends::window::{self, Mapping};
+use frontends::window::{self, DeviceMapping, Mapping};
 use frontends::{events, memory, memory::Page};
 use guest_abi::grant_table::{self, CopyFlags, GrantCopy, GrantStatus, GrantTableOp};
 use guest_abi::ids::{DomIdArg, GrantRef};
@@ -60,12 +60,20 @@ impl Host for BackendHost {
         references: &[GrantRef],
         access: Access,
     ) -> Result<Rc<dyn IoMemory>, GrantRefused> {
-        let access = match access {
-            Access::ReadOnly => window::Access::ReadOnly,
-            Access::ReadWrite => window::Access::ReadWrite,
-        };
-        match Mapping::grants(owner, references, access) {
+        match Mapping::grants(owner, references, in_window(access)) {
             Ok(mapping) => Ok(Rc::new(Held(mapping))),
+            Err((index, status)) => Err(GrantRefused { index, status }),
+        }
+    }
+
+    fn map_grants_for_devices(
+        &self,
+        owner: DomId,
+        references: &[GrantRef],
+        access: Access,
+    ) -> Result<Rc<dyn IoMemory>, GrantRefused> {
+        match DeviceMapping::grants(owner, references, in_window(access)) {
+            Ok(mapping) => Ok(Rc::new(OutOfReach(mapping))),
             Err((index, status)) => Err(GrantRefused { index, status }),
         }
     }
@@ -106,6 +114,13 @@ impl Host for BackendHost {
 
     fn sleep_until(&self, deadline: u64) -> LocalFuture<()> {
         Box::pin(self.runtime.sleep_until(Instant::from_nanos(deadline)))
+    }
+}
+
+fn in_window(access: Access) -> window::Access {
+    match access {
+        Access::ReadOnly => window::Access::ReadOnly,
+        Access::ReadWrite => window::Access::ReadWrite,
     }
 }
 
@@ -192,6 +207,33 @@ impl<M: Deref<Target = SharedBytes>> IoMemory for Held<M> {
 
     fn address(&self) -> u64 {
         SharedBytes::address(&self.0)
+    }
+}
+
+/// Pages that only devices reach. Whoever looks at their bytes nevertheless finds zeros.
+struct OutOfReach(DeviceMapping);
+
+impl SharedPage for OutOfReach {
+    fn load_u32(&self, _: usize) -> u32 {
+        0
+    }
+
+    fn store_u32(&self, _: usize, _: u32) {}
+
+    fn copy_from(&self, _: usize, into: &mut [u8]) {
+        into.fill(0);
+    }
+
+    fn copy_to(&self, _: usize, _: &[u8]) {}
+}
+
+impl IoMemory for OutOfReach {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn address(&self) -> u64 {
+        self.0.address().get()
     }
 }
 

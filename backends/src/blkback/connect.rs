@@ -9,11 +9,11 @@ use guest_abi::Port;
 use guest_abi::ids::GrantRef;
 use guest_abi::io::ring::Overrun;
 
-use super::Options;
 use super::grants::Grants;
 use super::queue::Queue;
 use super::ring::BlkRing;
 use super::serve::Connection;
+use super::{Blkback, Options};
 use crate::host::{Access, Geometry};
 use crate::xenbus::{Device, Refusal};
 use crate::xenstore::Error;
@@ -62,7 +62,8 @@ pub(super) fn describe(
 }
 
 /// Maps the frontend's rings and binds its channels.
-pub(super) fn connect(device: &Device, options: &Options) -> Result<Connection, Refusal> {
+pub(super) fn connect(device: &Device, blkback: &Blkback) -> Result<Connection, Refusal> {
+    let options = &blkback.options;
     match device.front("protocol") {
         Some(name) if name != PROTOCOL => {
             let name: String = name.chars().take(32).collect();
@@ -75,26 +76,29 @@ pub(super) fn connect(device: &Device, options: &Options) -> Result<Connection, 
     let persistent = options.persistent_grants && device.front_flag("feature-persistent");
     let count = within(device, "multi-queue-num-queues", 1..=options.max_queues)?.unwrap_or(1);
     let order = within(device, "ring-page-order", 0..=options.max_ring_page_order)?;
+    let host = device.host();
+    let needs_bytes = blkback.disk.needs_bytes();
     let queues = (0..count).map(|index| {
         let folder = match count {
             1 => String::new(),
             _ => format!("queue-{index}/"),
         };
-        queue(device, &folder, order.unwrap_or(0), persistent)
+        let grants = Grants::new(host.clone(), device.domain(), persistent, needs_bytes);
+        queue(device, &folder, order.unwrap_or(0), grants)
     });
     Ok(Connection {
-        host: device.host().clone(),
+        host: host.clone(),
         name: device.to_string(),
         queues: queues.collect::<Result<_, Refusal>>()?,
     })
 }
 
-fn queue(device: &Device, folder: &str, order: u32, persistent: bool) -> Result<Queue, Refusal> {
+fn queue(device: &Device, folder: &str, order: u32, grants: Grants) -> Result<Queue, Refusal> {
     let (host, domain) = (device.host(), device.domain());
-    let grants = ring_grants(device, folder, order)?;
-    let memory = host.map_grants(domain, &grants, Access::ReadWrite);
+    let pages = ring_grants(device, folder, order)?;
+    let memory = host.map_grants(domain, &pages, Access::ReadWrite);
     let memory = memory.map_err(|refused| {
-        let grant = grants.get(refused.index).copied().unwrap_or_default();
+        let grant = pages.get(refused.index).copied().unwrap_or_default();
         Refusal::new(format!("{folder}ring-ref {grant}: {:?}", refused.status))
     })?;
     let ring = BlkRing::attach(memory).map_err(|Overrun { claimed, possible }| {
@@ -106,7 +110,6 @@ fn queue(device: &Device, folder: &str, order: u32, persistent: bool) -> Result<
     let channel = host
         .bind(domain, Port::new(port))
         .map_err(|errno| Refusal::new(format!("{folder}event-channel {port}: {}", errno.name())))?;
-    let grants = Grants::new(host.clone(), domain, persistent);
     Ok(Queue::new(ring, channel, grants))
 }
 

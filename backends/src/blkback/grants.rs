@@ -1,7 +1,8 @@
 //! From the grants a request names to memory that a disk can work on.
 //!
 //! With persistent grants, pages come from the [`Cache`]; without, those of a request are mapped
-//! side by side in one go and unmapped when the disk has let go of the last piece.
+//! side by side in one go and unmapped when the disk has let go of the last piece. For a disk that
+//! never looks at the bytes they are mapped for its device only, which is cheaper.
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -22,6 +23,8 @@ pub(super) struct Grants {
     host: Rc<dyn Host>,
     owner: DomId,
     cache: Option<Cache>,
+    /// The disk itself looks at the bytes.
+    needs_bytes: bool,
     /// Where a page of segments is copied to, made when first needed.
     scratch: Option<Rc<dyn IoMemory>>,
 }
@@ -36,11 +39,17 @@ impl fmt::Debug for Grants {
 }
 
 impl Grants {
-    pub(super) fn new(host: Rc<dyn Host>, owner: DomId, persistent: bool) -> Self {
+    pub(super) fn new(
+        host: Rc<dyn Host>,
+        owner: DomId,
+        persistent: bool,
+        needs_bytes: bool,
+    ) -> Self {
         Self {
             host,
             owner,
             cache: persistent.then(Cache::new),
+            needs_bytes,
             scratch: None,
         }
     }
@@ -53,7 +62,7 @@ impl Grants {
     ) -> Result<Vec<Piece>, GrantRefused> {
         let (host, owner) = (&self.host, self.owner);
         let Some(cache) = &mut self.cache else {
-            return map_together(&**host, owner, segments, fill);
+            return self.map_together(segments, fill);
         };
         let mut pieces = Vec::with_capacity(segments.len());
         for (index, segment) in segments.iter().enumerate() {
@@ -81,6 +90,24 @@ impl Grants {
         };
         memory.copy_from(0, segments.as_mut_slice().as_mut_bytes());
         Ok(())
+    }
+
+    /// Maps the pages of one request. A page named twice is mapped twice: that is the guest's own
+    /// data, and its own muddle.
+    fn map_together(&self, segments: &[Segment], fill: bool) -> Result<Vec<Piece>, GrantRefused> {
+        let access = match fill {
+            true => Access::ReadWrite,
+            false => Access::ReadOnly,
+        };
+        let grants: Vec<GrantRef> = segments.iter().map(|segment| segment.gref).collect();
+        let memory = match self.needs_bytes {
+            true => self.host.map_grants(self.owner, &grants, access)?,
+            false => (self.host).map_grants_for_devices(self.owner, &grants, access)?,
+        };
+        let pieces = segments.iter().enumerate();
+        Ok(pieces
+            .map(|(page, segment)| piece(memory.clone(), page, segment))
+            .collect())
     }
 
     /// The front of a granted page, in memory of our own.
@@ -128,27 +155,6 @@ fn map_one(
     grant: GrantRef,
 ) -> Result<Rc<dyn IoMemory>, GrantRefused> {
     host.map_grants(owner, &[grant], Access::ReadWrite)
-}
-
-/// Maps the pages of one request. A page named twice is mapped twice: that is the guest's own
-/// data, and its own muddle.
-fn map_together(
-    host: &dyn Host,
-    owner: DomId,
-    segments: &[Segment],
-    fill: bool,
-) -> Result<Vec<Piece>, GrantRefused> {
-    let access = if fill {
-        Access::ReadWrite
-    } else {
-        Access::ReadOnly
-    };
-    let grants: Vec<GrantRef> = segments.iter().map(|segment| segment.gref).collect();
-    let memory = host.map_grants(owner, &grants, access)?;
-    let pieces = segments.iter().enumerate();
-    Ok(pieces
-        .map(|(page, segment)| piece(memory.clone(), page, segment))
-        .collect())
 }
 
 /// A checked segment in page number `page` of `memory`.

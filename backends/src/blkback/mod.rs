@@ -93,7 +93,7 @@ impl Backend for Blkback {
     }
 
     fn connect(&self, device: &Device) -> Result<Connection, Refusal> {
-        let connection = connect::connect(device, &self.options)?;
+        let connection = connect::connect(device, self)?;
         connect::describe(device, &self.options, &self.disk.geometry())?;
         Ok(connection)
     }

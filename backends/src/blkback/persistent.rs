@@ -15,9 +15,9 @@ use guest_abi::ids::GrantRef;
 use crate::host::IoMemory;
 
 /// Sets: a power of two.
-const SETS: usize = 128;
-/// Places in a set. Linux keeps 1,056 grants per ring: 8 or 9 to a set.
-const WAYS: usize = 12;
+const SETS: usize = 512;
+/// Places in a set. Linux keeps 1,056 grants per ring: 2 or 3 to a set.
+const WAYS: usize = 4;
 
 type Set = Vec<(GrantRef, Rc<dyn IoMemory>)>;
 
@@ -55,7 +55,9 @@ impl Cache {
             .enumerate()
             .find(|(_, (cached, _))| *cached == grant);
         if let Some((place, page)) = found.map(|(place, (_, page))| (place, page.clone())) {
-            if let Some(used) = set.get_mut(..=place) {
+            if place > 0
+                && let Some(used) = set.get_mut(..=place)
+            {
                 used.rotate_right(1);
             }
             return Ok(page);

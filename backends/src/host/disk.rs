@@ -98,6 +98,12 @@ pub trait Disk {
     /// kicks those itself, then.
     fn submit(&self, request: DiskRequest) -> DiskFuture;
 
+    /// Whether it looks at the bytes of pieces itself, rather than only telling a device where they
+    /// lie. Pieces for a disk that does not may be out of the program's own reach.
+    fn needs_bytes(&self) -> bool {
+        true
+    }
+
     /// Tells the device about all that was submitted: a driver may save this for the last of
     /// several requests. Whoever submits calls it, and only then polls what it has submitted.
     fn kick(&self) {}

@@ -122,6 +122,19 @@ pub trait Host {
         access: Access,
     ) -> Result<Rc<dyn IoMemory>, GrantRefused>;
 
+    /// The same for pages that only devices will reach, which costs less: the addresses are good
+    /// for a driver, but nobody here can look at the bytes.
+    ///
+    /// # Errors
+    ///
+    /// Likewise.
+    fn map_grants_for_devices(
+        &self,
+        owner: DomId,
+        references: &[GrantRef],
+        access: Access,
+    ) -> Result<Rc<dyn IoMemory>, GrantRefused>;
+
     /// Makes copies, all in as few hypercalls as possible; each one's `status` says how it went.
     /// One that fails does not keep the others from being made.
     fn copy_grants(&self, copies: &mut [Copy<'_>]);

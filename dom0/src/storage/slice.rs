@@ -89,6 +89,10 @@ impl Disk for Slice {
         }
     }
 
+    fn needs_bytes(&self) -> bool {
+        self.disk.needs_bytes()
+    }
+
     fn kick(&self) {
         self.disk.kick();
     }

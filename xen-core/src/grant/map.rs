@@ -11,6 +11,9 @@
 //! [`Unmapped::finish`] lets go of frame and grant once no TLB holds the translation any more.
 //! In between the handle is busy, so nobody else unmaps it.
 //!
+//! A mapping for devices alone has no page-table entry: step 4 falls away, and with it the flush.
+//! Frame and grant are held all the same, to be written or read, until it is unmapped.
+//!
 //! The mapping's own hold on the frame is separate from the page-table entry's. However the entry
 //! goes away (by unmapping, by an ordinary update of the table, with the whole table), it drops
 //! what it holds and no more; the mapping's share is dropped exactly once, with its handle.
@@ -250,6 +253,7 @@ pub struct Parts {
 pub struct Unmapped<P> {
     handle: GrantHandle,
     mapping: Mapping<P>,
+    needs_flush: bool,
 }
 
 /// Removes the parts that the call names. The rest follows with [`Unmapped::finish`], after a
@@ -264,8 +268,13 @@ pub fn unmap<P: Party>(
     machine: &impl Machine,
 ) -> Result<Unmapped<P>, Refusal> {
     let mut mapping = mapper.grants().track.lock().take(handle)?;
+    let was_for_cpu = mapping.host;
     match remove_parts(&mut mapping, parts, machine) {
-        Ok(()) => Ok(Unmapped { handle, mapping }),
+        Ok(()) => Ok(Unmapped {
+            needs_flush: was_for_cpu && !mapping.host,
+            handle,
+            mapping,
+        }),
         Err(status) => {
             mapper.grants().track.lock().set(handle, mapping);
             Err(status)
@@ -305,11 +314,20 @@ impl<P> fmt::Debug for Unmapped<P> {
     }
 }
 
+impl<P> Unmapped<P> {
+    /// Whether a page-table entry went, which TLBs may still hold.
+    pub const fn needs_flush(&self) -> bool {
+        self.needs_flush
+    }
+}
+
 impl<P: Party> Unmapped<P> {
     /// Lets go of frame and grant, unless another part of the mapping is left. To be called when
     /// no TLB holds the translation any more.
     pub fn finish(self, mapper: &P, machine: &impl Machine) {
-        let Self { handle, mapping } = self;
+        let Self {
+            handle, mapping, ..
+        } = self;
         if mapping.host || mapping.device {
             mapper.grants().track.lock().set(handle, mapping);
             return;
@@ -339,7 +357,13 @@ pub fn release_some<P: Party>(mapper: &P, budget: u32, machine: &impl Machine) -
         if let Some((handle, mut mapping)) = next {
             mapping.host = false;
             mapping.device = false;
-            Unmapped { handle, mapping }.finish(mapper, machine);
+            // No vCPU of a domain that dies runs, and its tables' holds are their own.
+            let gone = Unmapped {
+                handle,
+                mapping,
+                needs_flush: false,
+            };
+            gone.finish(mapper, machine);
         }
     }
     mapper.grants().track.lock().is_dissolved()

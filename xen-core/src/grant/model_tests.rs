@@ -169,7 +169,10 @@ proptest! {
                         device: frame.filter(|_| device),
                     };
                     let handle = GrantHandle::new(handle);
+                    let mapped_before = memory.entries.lock().unwrap().len();
                     if let Ok(unmapped) = unmap(&domains[mapper], handle, parts, &memory) {
+                        let mapped_now = memory.entries.lock().unwrap().len();
+                        prop_assert_eq!(unmapped.needs_flush(), mapped_now < mapped_before);
                         unmapped.finish(&domains[mapper], &memory);
                         let mut track = domains[mapper].grants.track.lock();
                         match track.take(handle) {

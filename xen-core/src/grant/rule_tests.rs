@@ -35,6 +35,70 @@ fn a_mapping_outlives_the_granters_hold_and_is_unmapped_once() {
 }
 
 #[test]
+fn a_mapping_for_devices_holds_the_frame_and_needs_no_flush() {
+    let (memory, domains) = (Memory::default(), domains(1));
+    domains[0].grant(1, 1, 2, GrantEntryFlags::empty());
+    let parts = |device| Parts { host: None, device };
+    for (flags, holds) in [
+        (MapFlags::DEVICE_MAP, (1, 1)),
+        (MapFlags::DEVICE_MAP | MapFlags::READONLY, (1, 0)),
+    ] {
+        let wanted = request(1, 3, flags.bits());
+        let (handle, frame) = map(&domains[1], &domains[0], &wanted, &memory).unwrap();
+        assert!(memory.entries.lock().unwrap().is_empty());
+        assert_eq!(memory.count(2), holds, "as a mapping for the CPU would");
+        let elsewhere = unmap(&domains[1], handle, parts(Some(3 << 12)), &memory);
+        assert_eq!(elsewhere.unwrap_err(), GrantStatus::BadDevAddr);
+        let of_nothing = unmap(&domains[1], handle, parts(None), &memory).unwrap();
+        of_nothing.finish(&domains[1], &memory);
+        assert_eq!(memory.count(2), holds, "still held for the device");
+        let bus_address = frame.to_maddr().get();
+        let unmapped = unmap(&domains[1], handle, parts(Some(bus_address)), &memory).unwrap();
+        assert!(!unmapped.needs_flush());
+        unmapped.finish(&domains[1], &memory);
+        assert!(memory.is_untouched());
+    }
+}
+
+#[test]
+fn a_frame_that_must_not_be_written_is_not_mapped_for_devices_to_write() {
+    let (memory, domains) = (Memory::default(), domains(1));
+    domains[0].grant(1, 1, 3, GrantEntryFlags::empty());
+    domains[0].grant(2, 1, 2, GrantEntryFlags::READONLY);
+    for reference in [1, 2] {
+        let wanted = request(reference, 0, MapFlags::DEVICE_MAP.bits());
+        let refused = map(&domains[1], &domains[0], &wanted, &memory);
+        assert_eq!(refused.unwrap_err(), GrantStatus::GeneralError);
+    }
+    assert!(memory.is_untouched());
+}
+
+#[test]
+fn of_a_mapping_for_both_each_part_goes_by_itself() {
+    let (memory, domains) = (Memory::default(), domains(1));
+    domains[0].grant(1, 1, 2, GrantEntryFlags::empty());
+    let both = MapFlags::HOST_MAP | MapFlags::DEVICE_MAP;
+    let wanted = request(1, 3, both.bits());
+    let (handle, frame) = map(&domains[1], &domains[0], &wanted, &memory).unwrap();
+    let host = Parts {
+        host: Some(3),
+        device: None,
+    };
+    let first = unmap(&domains[1], handle, host, &memory).unwrap();
+    assert!(first.needs_flush());
+    first.finish(&domains[1], &memory);
+    assert_eq!(memory.count(2), (1, 1), "the device still has it");
+    let device = Parts {
+        host: None,
+        device: Some(frame.to_maddr().get()),
+    };
+    let second = unmap(&domains[1], handle, device, &memory).unwrap();
+    assert!(!second.needs_flush());
+    second.finish(&domains[1], &memory);
+    assert!(memory.is_untouched());
+}
+
+#[test]
 fn a_page_table_entry_that_was_changed_is_not_unmapped() {
     let (memory, domains) = (Memory::default(), domains(1));
     domains[0].grant(1, 1, 2, GrantEntryFlags::empty());

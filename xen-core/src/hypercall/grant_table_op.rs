@@ -36,7 +36,7 @@ pub fn grant_table_op(call: &mut Call<'_>) -> Reply {
         return Err(Errno::EINVAL.into());
     }
     match command {
-        GrantTableOp::MapGrantRef => each(call, count, map_grant_ref),
+        GrantTableOp::MapGrantRef => map_all(call, count),
         GrantTableOp::UnmapGrantRef => unmap_all(call, count),
         GrantTableOp::Copy => copy_all(call, count),
         GrantTableOp::SetupTable => single(call, requests, count, setup_table),
@@ -51,23 +51,6 @@ pub fn grant_table_op(call: &mut Call<'_>) -> Reply {
         | GrantTableOp::SwapGrantRef
         | GrantTableOp::CacheFlush => Err(Errno::ENOSYS.into()),
     }
-}
-
-/// Handles up to [`BATCH`] requests of an array in place.
-fn each<T: FromBytes + IntoBytes + Immutable>(
-    call: &mut Call<'_>,
-    count: u32,
-    operation: impl Fn(&Call<'_>, &mut T),
-) -> Reply {
-    let requests = GuestPtr::<T>::new(call.args[1]);
-    let now = count.min(BATCH);
-    for index in 0..now {
-        let at = requests.at(index.into())?;
-        let mut request = at.copy_in()?;
-        operation(call, &mut request);
-        at.copy_out(&request)?;
-    }
-    pause_after::<T>(call, now, count)
 }
 
 /// Ends the call, or leaves what is left of the array in the arguments.
@@ -105,8 +88,25 @@ fn party(call: &Call<'_>, domid: DomIdArg) -> Result<DomainRef, GrantStatus> {
     }
 }
 
-fn map_grant_ref(call: &Call<'_>, op: &mut MapGrantRef) {
-    match try_map(call, op) {
+/// Maps in batches of [`BATCH`]. Most batches have one granter, who is looked up once.
+fn map_all(call: &mut Call<'_>, count: u32) -> Reply {
+    let requests = GuestPtr::<MapGrantRef>::new(call.args[1]);
+    let now = count.min(BATCH);
+    let mut granter = None;
+    for index in 0..now {
+        let at = requests.at(index.into())?;
+        let mut op = at.copy_in()?;
+        map_grant_ref(call, &mut op, &mut granter);
+        at.copy_out(&op)?;
+    }
+    pause_after::<MapGrantRef>(call, now, count)
+}
+
+/// A domain that was looked up, by the number that the guest has for it.
+type Known = Option<(DomIdArg, DomainRef)>;
+
+fn map_grant_ref(call: &Call<'_>, op: &mut MapGrantRef, granter: &mut Known) {
+    match try_map(call, op, granter) {
         Ok((handle, address)) => {
             op.handle = handle;
             op.dev_bus_addr = address;
@@ -119,7 +119,11 @@ fn map_grant_ref(call: &Call<'_>, op: &mut MapGrantRef) {
     }
 }
 
-fn try_map(call: &Call<'_>, op: &MapGrantRef) -> Result<(GrantHandle, MachAddr), Refusal> {
+fn try_map(
+    call: &Call<'_>,
+    op: &MapGrantRef,
+    granter: &mut Known,
+) -> Result<(GrantHandle, MachAddr), Refusal> {
     let flags = MapFlags::from_bits_retain(op.flags);
     let request = Request {
         reference: op.reference,
@@ -130,17 +134,20 @@ fn try_map(call: &Call<'_>, op: &MapGrantRef) -> Result<(GrantHandle, MachAddr),
             Place::Address(op.host_addr)
         },
     };
-    let granter = party(call, op.dom)?;
+    let granter = match granter {
+        Some((domid, known)) if *domid == op.dom && !known.life.is_dying() => known,
+        other => &mut other.insert((op.dom, party(call, op.dom)?)).1,
+    };
     let (handle, frame) = map(
         call.vcpu.domain_ref(),
-        &granter,
+        granter,
         &request,
         &Caller(call.vcpu),
     )?;
     Ok((handle, frame.to_maddr()))
 }
 
-/// Unmaps in batches of [`BATCH`], with one flush for each.
+/// Unmaps in batches of [`BATCH`], with one flush for each that removed page-table entries.
 fn unmap_all(call: &mut Call<'_>, count: u32) -> Reply {
     let now = count.min(BATCH);
     unmap_batch(call, now)?;
@@ -162,10 +169,11 @@ fn unmap_batch(call: &Call<'_>, count: u32) -> Result<(), Errno> {
             }
             Err(refusal) => refused(call, format_args!("unmapping of {}", op.handle), refusal),
         };
-        at.copy_out(&op)
+        let status = at.field(offset_of!(UnmapGrantRef, status));
+        status.copy_out(&op.status)
     });
     // Also after a bad pointer: what was removed is finished.
-    if !removed.is_empty() {
+    if removed.iter().any(Unmapped::needs_flush) {
         machine.flush();
     }
     for unmapped in removed {

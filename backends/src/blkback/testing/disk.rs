@@ -92,6 +92,8 @@ pub struct HeldDisk {
     pub holding: Rc<Cell<bool>>,
     /// How often it was kicked.
     pub kicks: Rc<Cell<u32>>,
+    /// It says that it looks at bytes, as no device does.
+    pub looks: Rc<Cell<bool>>,
     state: Rc<RefCell<State>>,
 }
 
@@ -119,6 +121,7 @@ impl HeldDisk {
             inner,
             holding: Rc::default(),
             kicks: Rc::default(),
+            looks: Rc::default(),
             state: Rc::new(RefCell::new(state)),
         }
     }
@@ -241,6 +244,10 @@ impl Disk for HeldDisk {
             held.waker = Some(context.waker().clone());
             held.result.map_or(Poll::Pending, Poll::Ready)
         }))
+    }
+
+    fn needs_bytes(&self) -> bool {
+        self.looks.get()
     }
 
     fn kick(&self) {

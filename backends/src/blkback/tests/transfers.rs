@@ -190,6 +190,30 @@ fn data_to_be_written_need_only_be_readable() {
 }
 
 #[test]
+fn pages_are_mapped_for_the_device_alone_when_nobody_else_looks_at_them() {
+    for (looks, setup, expected) in [
+        (false, OWN_PAGES, 2),
+        (true, OWN_PAGES, 0),
+        (false, Setup::default(), 0),
+    ] {
+        let mut rig = Rig::new();
+        rig.disk.looks.set(looks);
+        rig.connect(setup);
+        let rings = rig.host.mapped();
+        let (grant, _) = rig.front.grant();
+        let data = [segment(grant, 0, 7), segment(grant, 0, 7)];
+        rig.disk.holding.set(true);
+        rig.ask(&transfer(BlkOperation::Read, 1, 0, &data));
+        assert_eq!(rig.host.mapped_for_devices(), expected);
+        assert!(rig.host.mapped() > rings, "mapped until the disk is done");
+        rig.disk.release(0);
+        rig.run();
+        assert_eq!(rig.front.responses(0).len(), 1);
+        assert_eq!(rig.host.mapped() > rings, setup.persistent);
+    }
+}
+
+#[test]
 fn errors_of_the_device_reach_the_guest() {
     let mut rig = Rig::connected(Setup::default());
     let (grant, _) = rig.front.grant();

@@ -197,6 +197,7 @@ pub struct FakeHost {
     grants: RefCell<BTreeMap<(DomId, GrantRef), (FakePage, Access)>>,
     channels: RefCell<BTreeMap<(DomId, Port), FakeChannel>>,
     mapped: Rc<Cell<usize>>,
+    for_devices: Cell<usize>,
     now: Rc<Cell<u64>>,
     sleepers: Rc<RefCell<Vec<Waker>>>,
 }
@@ -225,6 +226,12 @@ impl FakeHost {
         let mut channels = self.channels.borrow_mut();
         channels.insert((domain, port), channel.clone());
         channel
+    }
+
+    /// Granted pages that were mapped for devices alone, ever.
+    #[must_use]
+    pub fn mapped_for_devices(&self) -> usize {
+        self.for_devices.get()
     }
 
     /// Granted pages that are mapped at the moment.
@@ -306,6 +313,19 @@ impl Host for FakeHost {
             access,
             mapped: self.mapped.clone(),
         }))
+    }
+
+    fn map_grants_for_devices(
+        &self,
+        owner: DomId,
+        references: &[GrantRef],
+        access: Access,
+    ) -> Result<Rc<dyn IoMemory>, GrantRefused> {
+        // A fake disk is its own device, so the bytes stay in reach.
+        let mapped = self.map_grants(owner, references, access)?;
+        self.for_devices
+            .set(self.for_devices.get() + references.len());
+        Ok(mapped)
     }
 
     fn copy_grants(&self, copies: &mut [Copy<'_>]) {

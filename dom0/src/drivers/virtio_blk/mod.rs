@@ -149,6 +149,10 @@ impl Disk for VirtioBlk {
         })
     }
 
+    fn needs_bytes(&self) -> bool {
+        false
+    }
+
     fn kick(&self) {
         self.0.state.borrow_mut().announce();
     }

@@ -10,7 +10,8 @@ use guest_abi::{
     mmu::Pte,
 };
 
-use super::{Access, MapError, WINDOW, address_of, grants};
+use super::grants::{self, Reach};
+use super::{Access, MapError, WINDOW, address_of};
 use crate::arch::{
     bytes::{SharedBytes, pointer},
     memory,
@@ -121,7 +122,7 @@ impl Mapping {
         references: &[GrantRef],
         access: Access,
     ) -> Result<Self, (usize, GrantStatus)> {
-        let start = grants::map(owner, references, access)?;
+        let start = grants::map(owner, references, access, Reach::Program)?;
         Ok(Self::new(start, references.len(), Kind::Grants))
     }
 
@@ -148,7 +149,7 @@ impl Drop for Mapping {
                 // Clearing entries of our own tables cannot fail.
                 let _ = WINDOW.lock().write(self.start, empty, DomIdArg::SELF);
             }
-            Kind::Grants => grants::unmap(self.start, self.count),
+            Kind::Grants => grants::unmap(self.start, self.count, Reach::Program),
         }
         WINDOW.lock().release(self.start, self.count);
     }

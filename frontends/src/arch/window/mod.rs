@@ -12,8 +12,10 @@
 //! Frames' places are given out in a circle, so that one is used again only
 //! after a whole turn; the TLB is flushed once a turn instead of at every
 //! unmapping. Grants' places are used again at once: the hypervisor itself
-//! flushes when a grant is unmapped.
+//! flushes when a grant is unmapped. A grant for devices alone has a place
+//! there too, but no entry: the place is its name.
 
+mod device;
 mod grants;
 mod mapping;
 
@@ -30,6 +32,7 @@ use spin::Mutex;
 use super::{hypercall, memory};
 use crate::places::{Found, Places};
 
+pub use device::DeviceMapping;
 pub use mapping::Mapping;
 
 /// The window's first address: slot 511 of the kernel's L3.
