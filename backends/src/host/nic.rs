@@ -28,12 +28,17 @@ impl fmt::Display for MacAddress {
     }
 }
 
-/// A network card. It has no offloads: frames are whole, with their checksums, and fit its MTU.
+/// A network card. It has no offloads: frames are whole, with their checksums.
 pub trait Nic {
     /// Its address.
     fn mac(&self) -> MacAddress;
 
-    /// The longest frame, without checksum, in bytes: 1514 for an MTU of 1500.
+    /// The longest packet that its network is known to carry, without the Ethernet header: what
+    /// those who send through it are told.
+    fn mtu(&self) -> u16;
+
+    /// The longest frame that it takes, without checksum, in bytes. It may take longer ones than
+    /// its MTU says.
     fn max_frame(&self) -> usize;
 
     /// Sends a frame: the pieces of dom0's own memory, one after the other. The card keeps them
@@ -43,6 +48,7 @@ pub trait Nic {
     /// Tells the device about all that was handed over since.
     fn kick(&self) {}
 
-    /// The next frame that came in. Dropping the piece gives its page back to the card.
-    fn poll_receive(&self, context: &mut Context<'_>) -> Poll<Piece>;
+    /// Adds the next frame that came in to `pieces`: it lies in the new ones, one after the other.
+    /// Dropping a piece gives its page back to the card.
+    fn poll_receive(&self, context: &mut Context<'_>, pieces: &mut Vec<Piece>) -> Poll<()>;
 }

@@ -55,9 +55,10 @@ async fn check(runtime: &Runtime, host: &dyn Host, nic: &dyn Nic) -> Result<Stri
         }
         nic.kick();
         for number in 0..BURST {
-            let answer = core::future::poll_fn(|context| nic.poll_receive(context));
-            let answer = runtime.timeout(PATIENCE, answer).await;
-            let answer = answer.map_err(|_| format!("burst {burst}: {number} answers came"))?;
+            let mut answer = Vec::new();
+            let next = core::future::poll_fn(|context| nic.poll_receive(context, &mut answer));
+            let came = runtime.timeout(PATIENCE, next).await;
+            came.map_err(|_| format!("burst {burst}: {number} answers came"))?;
             check_answer(nic, &answer)?;
         }
     }
@@ -79,7 +80,10 @@ fn question(nic: &dyn Nic) -> Vec<u8> {
     frame
 }
 
-fn check_answer(nic: &dyn Nic, answer: &Piece) -> Result<(), String> {
+fn check_answer(nic: &dyn Nic, answer: &[Piece]) -> Result<(), String> {
+    let [answer] = answer else {
+        return Err(format!("an answer in pieces: {answer:?}"));
+    };
     let mut bytes = [0; 42];
     answer.read(0, &mut bytes);
     let is_answer = bytes.starts_with(&nic.mac().0)

@@ -28,7 +28,10 @@ impl Devices {
         }
         for function in bus.virtio(DeviceType::Network) {
             match VirtioNet::start(runtime, bus, function) {
-                Ok(nic) => devices.tell_of_nic(Rc::new(nic)),
+                Ok(nic) => {
+                    let link = nic.has_link();
+                    devices.tell_of_nic(Rc::new(nic), link);
+                }
                 Err(reason) => left_out("network card", function, &reason),
             }
         }
@@ -51,10 +54,11 @@ impl Devices {
         log::info!("{name}: {size} MiB, virtio{sectors}{access}");
     }
 
-    fn tell_of_nic(&mut self, nic: Rc<dyn Nic>) {
-        let (mac, longest) = (nic.mac(), nic.max_frame());
+    fn tell_of_nic(&mut self, nic: Rc<dyn Nic>, has_link: bool) {
+        let (mac, mtu) = (nic.mac(), nic.mtu());
+        let link = if has_link { "" } else { ", no link" };
         let name = self.add_nic(nic);
-        log::info!("{name}: {mac}, frames of {longest} bytes, virtio");
+        log::info!("{name}: {mac}, MTU {mtu}, virtio{link}");
     }
 }
 

@@ -5,10 +5,17 @@
 //!   page 1   available ring at 0: heads we offer · used ring at 1024: heads the device is done with
 //! ```
 //!
-//! The `virtio-drivers` crate has a queue as well, and it runs our console; this one differs in what
-//! disks and cards need. It never makes a reference to a buffer, which may be a guest's memory; it
-//! needs no two pages side by side, which a paravirtualised guest does not have; and its
-//! descriptor lists are laid out once, so that a request costs no allocation.
+//! The `virtio-drivers` crate finds and starts the devices, and its queue runs our console. Disks and
+//! cards have this one, for what the crate's asks of a buffer and a paravirtualised dom0 cannot give:
+//!
+//! - It takes buffers as Rust slices. Ours are pages that a guest may write at any moment: a
+//!   reference to them is unsound however long it lives. Here a buffer is an address and a length.
+//! - It takes them where they are mapped and asks for their addresses one by one. Ours are known by
+//!   machine address, and one need not be mapped anywhere to be lent.
+//! - It takes the lists of long requests from the heap, as one piece of memory. dom0's heap lies side
+//!   by side only in virtual memory: a list that crosses a page would be two pieces to the device. In
+//!   [`chains`](super::chains) each list keeps to a page, and is laid out once instead of at each
+//!   request.
 
 use core::sync::atomic::{Ordering, fence};
 

@@ -194,7 +194,7 @@ fn send_frames(
             sender: None,
         };
         let keep = || {
-            Token::new(&vif.frames_held, MAX_FRAMES_HELD).map(|token| Held::Frame {
+            Token::new(&vif.frames_held, 1, MAX_FRAMES_HELD).map(|token| Held::Frame {
                 pieces: frame.clone(),
                 token,
             })

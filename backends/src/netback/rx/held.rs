@@ -32,23 +32,31 @@ const POLL: u64 = 10_000_000;
 /// Buffers after which a stalled guest is served again.
 const RECOVERED: usize = 32;
 
-/// A frame of ours that waits: counted by whoever gave its pages.
-pub(in crate::netback) struct Token(Rc<Cell<usize>>);
+/// Pages of ours that wait: counted by whoever gave them.
+pub(in crate::netback) struct Token {
+    count: Rc<Cell<usize>>,
+    pages: usize,
+}
 
 impl Token {
-    /// One more, if there are less than `limit`.
-    pub(in crate::netback) fn new(count: &Rc<Cell<usize>>, limit: usize) -> Option<Self> {
-        if count.get() >= limit {
-            return None;
-        }
-        count.set(count.get() + 1);
-        Some(Self(count.clone()))
+    /// So many more, if there are not more than `limit` then.
+    pub(in crate::netback) fn new(
+        count: &Rc<Cell<usize>>,
+        pages: usize,
+        limit: usize,
+    ) -> Option<Self> {
+        let sum = count.get().checked_add(pages);
+        count.set(sum.filter(|sum| *sum <= limit)?);
+        Some(Self {
+            count: count.clone(),
+            pages,
+        })
     }
 }
 
 impl Drop for Token {
     fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
+        self.count.set(self.count.get() - self.pages);
     }
 }
 

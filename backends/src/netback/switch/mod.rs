@@ -94,6 +94,17 @@ impl Switch {
         self.ports.borrow().targets.len()
     }
 
+    /// The longest packet, without its Ethernet header, that all its uplinks carry.
+    #[must_use]
+    pub fn mtu(&self) -> Option<u16> {
+        let ports = self.ports.borrow();
+        let mtu = |target: &Target| match target {
+            Target::Vif(_) => None,
+            Target::Uplink(uplink) => Some(uplink.mtu()),
+        };
+        ports.targets.values().filter_map(mtu).min()
+    }
+
     /// Connects a card. What this returns is to run as a task: it takes what the card receives.
     /// It does not keep the switch, and ends with it; dropping it disconnects the card.
     pub fn attach_uplink(

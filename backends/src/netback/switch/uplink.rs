@@ -4,7 +4,7 @@ use alloc::rc::{Rc, Weak};
 use alloc::vec::Vec;
 use core::cell::Cell;
 use core::future::poll_fn;
-use core::task::Poll;
+use core::task::{Context, Poll};
 
 use guest_abi::PAGE_SIZE;
 
@@ -20,8 +20,8 @@ use crate::signal::Signal;
 
 /// Frames taken from the card in one go.
 const BATCH: usize = 32;
-/// Pages of the card's that may wait for guests, all of them together.
-const MAX_HELD: usize = 64;
+/// Pages of the card's that may wait for guests, all of them together: half of what it has.
+const MAX_HELD: usize = 128;
 
 /// A card.
 pub(in crate::netback) struct Uplink {
@@ -37,6 +37,11 @@ impl Uplink {
         }
     }
 
+    /// The longest packet that its network carries.
+    pub(super) fn mtu(&self) -> u16 {
+        self.nic.mtu()
+    }
+
     /// Sends frames; whether any went.
     pub(in crate::netback) fn transmit(&self, frames: Vec<Vec<Piece>>) -> bool {
         let mut sent = false;
@@ -50,6 +55,40 @@ impl Uplink {
     /// Tells the card about them.
     pub(in crate::netback) fn kick(&self) {
         self.nic.kick();
+    }
+}
+
+/// Frames that came in together.
+#[derive(Default)]
+struct Batch {
+    pieces: Vec<Piece>,
+    /// Where each frame's pieces end.
+    ends: Vec<usize>,
+}
+
+impl Batch {
+    /// Takes what the card has, as far as there is room; whether that is anything.
+    fn fill(&mut self, nic: &dyn Nic, context: &mut Context<'_>) -> bool {
+        while !self.is_full() && nic.poll_receive(context, &mut self.pieces).is_ready() {
+            self.ends.push(self.pieces.len());
+        }
+        !self.ends.is_empty()
+    }
+
+    fn is_full(&self) -> bool {
+        self.ends.len() >= BATCH
+    }
+
+    /// The pieces of each frame.
+    fn frames(&self) -> impl Iterator<Item = &[Piece]> {
+        let starts = core::iter::once(&0).chain(&self.ends);
+        let ranges = starts.zip(&self.ends).map(|(start, end)| *start..*end);
+        ranges.filter_map(|range| self.pieces.get(range))
+    }
+
+    fn clear(&mut self) {
+        self.pieces.clear();
+        self.ends.clear();
     }
 }
 
@@ -71,44 +110,37 @@ impl Attached {
 
     /// Passes on what the card receives, until the switch is gone.
     pub(super) async fn run(self, host: Rc<dyn Host>, uplink: Rc<Uplink>) {
-        let mut frames = Vec::with_capacity(BATCH);
+        let mut batch = Batch::default();
         loop {
-            self.receive(&uplink, &mut frames).await;
+            self.receive(&uplink, &mut batch).await;
             let Some(switch) = self.switch.upgrade() else {
                 return;
             };
-            let Ok(scratch) = switch.scratch(&*host) else {
-                frames.clear();
-                continue;
-            };
-            let mut scratch = scratch.borrow_mut();
-            scratch.begin();
-            let now = host.now();
-            for frame in frames.drain(..) {
-                self.forward(&switch, &uplink, frame, &mut scratch, now);
+            if let Ok(scratch) = switch.scratch(&*host) {
+                let mut scratch = scratch.borrow_mut();
+                scratch.begin();
+                let now = host.now();
+                for frame in batch.frames() {
+                    self.forward(&switch, &uplink, frame, &mut scratch, now);
+                }
+                scratch.plan.run(&*host);
+                scratch.end();
             }
-            scratch.plan.run(&*host);
-            scratch.end();
+            batch.clear();
         }
     }
 
     /// Waits for frames, or for the end of the switch.
-    async fn receive(&self, uplink: &Uplink, frames: &mut Vec<Piece>) {
+    async fn receive(&self, uplink: &Uplink, batch: &mut Batch) {
         let mut paused = false;
         poll_fn(|context| {
             if self.switch.strong_count() == 0 || self.ended.poll_after(0, context).is_ready() {
                 return Poll::Ready(());
             }
-            while frames.len() < BATCH {
-                match uplink.nic.poll_receive(context) {
-                    Poll::Ready(frame) => frames.push(frame),
-                    Poll::Pending => break,
-                }
-            }
-            if frames.is_empty() {
+            if !batch.fill(&*uplink.nic, context) {
                 return Poll::Pending;
             }
-            if frames.len() == BATCH && !paused {
+            if batch.is_full() && !paused {
                 // Others have their turn before such a flood goes on.
                 paused = true;
                 context.waker().wake_by_ref();
@@ -123,14 +155,12 @@ impl Attached {
         &self,
         switch: &Switch,
         uplink: &Uplink,
-        frame: Piece,
+        pieces: &[Piece],
         scratch: &mut Scratch,
         now: u64,
     ) {
         let mut bytes = [0; HEADER];
-        let len = frame.len.min(HEADER);
-        let header = bytes.get_mut(..len).unwrap_or_default();
-        frame.read(0, header);
+        let header = first_bytes(pieces, &mut bytes);
         let Some((dest, source)) = addresses(header) else {
             return;
         };
@@ -141,7 +171,7 @@ impl Attached {
         let received = Received {
             uplink,
             header,
-            frame,
+            pieces,
             now,
         };
         match switch.route(self.port, dest, now) {
@@ -154,24 +184,39 @@ impl Attached {
     }
 }
 
+/// A frame's first bytes: as many as there are and `bytes` holds.
+fn first_bytes<'a>(pieces: &[Piece], bytes: &'a mut [u8; HEADER]) -> &'a [u8] {
+    let mut len = 0;
+    for piece in pieces {
+        let rest = bytes.get_mut(len..).unwrap_or_default();
+        let count = piece.len.min(rest.len());
+        piece.read(0, rest.get_mut(..count).unwrap_or_default());
+        len += count;
+    }
+    bytes.get(..len).unwrap_or_default()
+}
+
 /// A frame that came in.
 struct Received<'a> {
     uplink: &'a Uplink,
     header: &'a [u8],
-    frame: Piece,
+    pieces: &'a [Piece],
     now: u64,
 }
 
 impl Received<'_> {
     fn send(&self, target: &Target, may_wait: bool, scratch: &mut Scratch) {
         let Target::Vif(to) = target else { return };
-        let size = self.frame.len;
+        let size = self.pieces.iter().map(|piece| piece.len).sum();
         if size > PAGE_SIZE && !to.abilities.scattered {
             to.counters.received.drop();
             return;
         }
-        let pieces = core::slice::from_ref(&self.frame);
-        frame_parts(&mut scratch.parts, &mut scratch.plan, pieces);
+        frame_parts(&mut scratch.parts, &mut scratch.plan, self.pieces);
+        // Each lies in a page of its own: a buffer for each saves cutting copies in two.
+        for part in &mut scratch.parts {
+            part.fresh = true;
+        }
         let load = Load {
             parts: &scratch.parts,
             size,
@@ -181,8 +226,9 @@ impl Received<'_> {
             sender: None,
         };
         let keep = || {
-            Token::new(&self.uplink.held, MAX_HELD).map(|token| Held::Frame {
-                pieces: pieces.to_vec(),
+            let token = Token::new(&self.uplink.held, self.pieces.len(), MAX_HELD)?;
+            Some(Held::Frame {
+                pieces: self.pieces.to_vec(),
                 token,
             })
         };

@@ -28,7 +28,7 @@ use crate::testing::Task;
 #[derive(Default)]
 pub struct FakeNic {
     sent: RefCell<Vec<Vec<u8>>>,
-    incoming: RefCell<VecDeque<Piece>>,
+    incoming: RefCell<VecDeque<Vec<Piece>>>,
     waker: Cell<Option<Waker>>,
     /// It takes no frame.
     pub full: Cell<bool>,
@@ -43,16 +43,24 @@ impl fmt::Debug for FakeNic {
 }
 
 impl FakeNic {
-    /// A frame comes in.
+    /// A frame comes in, in as many pages as it takes.
     pub fn receive(&self, bytes: &[u8]) {
         const OFFSET: usize = 64;
-        let page = FakePage::with_pages((OFFSET + bytes.len()).div_ceil(PAGE_SIZE));
-        page.copy_to(OFFSET, bytes);
-        self.incoming.borrow_mut().push_back(Piece {
-            memory: Rc::new(page),
-            offset: OFFSET,
-            len: bytes.len(),
-        });
+        let mut pieces = Vec::new();
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            let offset = if pieces.is_empty() { OFFSET } else { 0 };
+            let (now, later) = rest.split_at(rest.len().min(PAGE_SIZE - offset));
+            let page = FakePage::new();
+            page.copy_to(offset, now);
+            pieces.push(Piece {
+                memory: Rc::new(page),
+                offset,
+                len: now.len(),
+            });
+            rest = later;
+        }
+        self.incoming.borrow_mut().push_back(pieces);
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
@@ -67,6 +75,10 @@ impl FakeNic {
 impl Nic for FakeNic {
     fn mac(&self) -> MacAddress {
         MacAddress([2; 6])
+    }
+
+    fn mtu(&self) -> u16 {
+        1500
     }
 
     fn max_frame(&self) -> usize {
@@ -94,9 +106,12 @@ impl Nic for FakeNic {
         self.kicks.set(self.kicks.get() + 1);
     }
 
-    fn poll_receive(&self, context: &mut Context<'_>) -> Poll<Piece> {
+    fn poll_receive(&self, context: &mut Context<'_>, pieces: &mut Vec<Piece>) -> Poll<()> {
         match self.incoming.borrow_mut().pop_front() {
-            Some(piece) => Poll::Ready(piece),
+            Some(frame) => {
+                pieces.extend(frame);
+                Poll::Ready(())
+            }
             None => {
                 self.waker.set(Some(context.waker().clone()));
                 Poll::Pending

@@ -5,7 +5,9 @@ use guest_abi::io::netif::{RxFlags, TxFlags};
 use super::traffic::cuts;
 use crate::netback::offload::checksum::Sum;
 use crate::netback::packet::{Family, IPV4, UDP, layout};
-use crate::netback::testing::{Guest, LINUX, Sent, World, frame, ipv4, mac, options, pattern, tcp};
+use crate::netback::testing::{
+    Guest, LINUX, SMALL, Sent, World, frame, ipv4, mac, options, pattern, tcp,
+};
 
 const GATEWAY: [u8; 6] = [0x52, 0x55, 10, 0, 2, 2];
 
@@ -149,8 +151,48 @@ fn a_guest_without_buffers_keeps_few_of_the_card_s_pages_and_not_for_long() {
     world.run(&mut [&mut a]);
     a.post(256);
     world.run(&mut [&mut a]);
-    assert_eq!(a.receive().len(), 64);
-    assert_eq!(a.backend.stats().received.dropped, 136);
+    assert_eq!(a.receive().len(), 128);
+    assert_eq!(a.backend.stats().received.dropped, 72);
+}
+
+#[test]
+fn a_frame_of_many_pages_reaches_a_guest_whole_and_one_without_scatter_not_at_all() {
+    let mut world = World::with_uplink();
+    let mut a = Guest::linux(&world, 1, options(1));
+    let mut small = Guest::with(&world, 2, options(2), SMALL);
+    small.post(64);
+    for len in [4000, 4032, 4033, 9000, 65_535] {
+        let jumbo = frame(mac(1), GATEWAY, IPV4, &pattern(len));
+        world.nic.receive(&jumbo);
+        world.run(&mut [&mut a]);
+        let got = a.receive().remove(0);
+        assert_eq!(got.bytes, jumbo, "{len}");
+        assert!(got.buffers <= 17, "{} buffers for {len}", got.buffers);
+        a.post(got.buffers);
+    }
+    world.nic.receive(&frame(mac(2), GATEWAY, IPV4, &[7; 9000]));
+    world.run(&mut [&mut a, &mut small]);
+    assert!(small.receive().is_empty());
+    assert_eq!(small.backend.stats().received.dropped, 1);
+}
+
+#[test]
+fn a_switch_carries_what_its_card_says() {
+    assert_eq!(World::new().switch.mtu(), None);
+    assert_eq!(World::with_uplink().switch.mtu(), Some(1500));
+}
+
+#[test]
+fn frames_that_wait_are_counted_by_their_pages() {
+    let mut world = World::with_uplink();
+    let mut a = Guest::with(&world, 1, options(1), LINUX);
+    for _ in 0..200 {
+        world.nic.receive(&frame(mac(1), GATEWAY, IPV4, &[7; 9000]));
+    }
+    world.run(&mut [&mut a]);
+    a.post(256);
+    world.run(&mut [&mut a]);
+    assert_eq!(a.receive().len(), 128 / 3);
 }
 
 #[test]

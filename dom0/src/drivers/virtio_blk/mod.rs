@@ -18,15 +18,11 @@ use core::task::{Context, Poll};
 use backends::host::{Disk, DiskError, DiskFuture, DiskRequest, Geometry};
 use backends::signal::Signal;
 use frontends::memory::Page;
-use guest_abi::Errno;
-use virtio_drivers::transport::Transport;
-use virtio_drivers::transport::pci::PciTransport;
 use virtio_drivers::transport::pci::bus::DeviceFunction;
 
 use super::doorbell::Doorbell;
 use super::pci::Bus;
-use super::virtio;
-use crate::arch::virtio::Machine;
+use super::virtio::{Refused, Registers, Start};
 use crate::executor::Runtime;
 use config::Features;
 use queue::Queue;
@@ -38,10 +34,8 @@ const QUEUE_SIZE: u16 = 128;
 
 struct State {
     queue: Queue<Page>,
-    transport: PciTransport,
+    registers: Registers,
     doorbell: Doorbell,
-    /// The interrupt is a line, which the device holds until its status is read.
-    is_line: bool,
 }
 
 impl State {
@@ -77,28 +71,19 @@ impl VirtioBlk {
         runtime: &Runtime,
         bus: &mut Bus,
         function: DeviceFunction,
-    ) -> Result<Self, virtio::Refused> {
-        bus.enable(function);
-        let route = bus.route(function)?;
-        let mut transport = PciTransport::new::<Machine, _>(&mut bus.root, function)?;
-        let features = transport.begin_init(Features::all());
-        let word = |offset| transport.read_config_space(offset).ok();
-        let (geometry, limits) = config::read(features, word)?;
-        let size = virtio::queue_size(&mut transport, QUEUE, QUEUE_SIZE).ok_or(Errno::ENODEV)?;
+    ) -> Result<Self, Refused> {
+        let (mut start, features) = Start::new(bus, function, Features::all())?;
+        let (geometry, limits) = config::read(features, |offset| start.config_u32(offset))?;
+        let size = start.queue_size(QUEUE, QUEUE_SIZE)?;
         let queue = Queue::new(size, limits)?;
-        if !route.is_line() {
-            bus.use_vector_0(function, QUEUE)?;
-        }
-        virtio::set_up(&mut transport, QUEUE, queue.ring());
-        transport.finish_init();
-        let doorbell = bus.doorbell(function, QUEUE)?;
+        let doorbell = start.add_queue(QUEUE, queue.ring())?;
+        let (registers, route) = start.finish();
         let device = Rc::new(Device {
             geometry,
             state: RefCell::new(State {
                 queue,
-                transport,
+                registers,
                 doorbell,
-                is_line: route.is_line(),
             }),
             forgotten: Signal::default(),
         });
@@ -112,9 +97,7 @@ impl VirtioBlk {
 impl Device {
     fn interrupt(&self) {
         let state = &mut *self.state.borrow_mut();
-        if state.is_line {
-            state.transport.ack_interrupt();
-        }
+        state.registers.acknowledge();
         state.queue.collect();
         state.announce();
     }

@@ -1,10 +1,12 @@
 //! virtio-net: network cards. Virtio 1.2, 5.1.
 //!
 //! One pair of queues, no offloads: frames are whole. A frame that came in is lent to its reader in
-//! the page it lies in, and the page goes back to the device when the reader lets go of it. The
-//! device interrupts for the first frame only; the reader then takes all there are.
+//! the pages it lies in, several if it is long, and they go back to the device when the reader lets
+//! go of them. The device interrupts for the first frame only; the reader then takes all there are.
 
 mod config;
+mod control;
+mod receive;
 mod transmit;
 
 use alloc::rc::Rc;
@@ -17,42 +19,42 @@ use core::task::{Context, Poll, Waker};
 use backends::host::{MacAddress, Nic, Piece};
 use frontends::arch::bytes::SharedBytes;
 use frontends::memory::Page;
-use guest_abi::{Errno, PAGE_SIZE};
-use virtio_drivers::transport::Transport;
-use virtio_drivers::transport::pci::PciTransport;
+use guest_abi::Errno;
 use virtio_drivers::transport::pci::bus::DeviceFunction;
 
 use super::doorbell::Doorbell;
 use super::pci::Bus;
-use super::ring::{Ring, Segment};
-use super::virtio;
-use crate::arch::virtio::Machine;
+use super::virtio::{Refused, Registers, Start};
 use crate::executor::Runtime;
 use crate::host::Held;
-use config::{Card, Features, HEADER_BYTES};
+use config::{Card, Features};
+use control::Control;
+use receive::{Part, Receive};
 use transmit::Transmit;
 
 /// Queue numbers, and sizes.
 const RECEIVE: u16 = 0;
 const TRANSMIT: u16 = 1;
+const CONTROL: u16 = 2;
 const QUEUE_SIZE: u16 = 256;
 
 struct State {
-    receive: Ring<Page>,
+    receive: Receive<Page>,
     transmit: Transmit<Page>,
-    transport: PciTransport,
+    control: Option<Control<Page>>,
+    registers: Registers,
     receive_bell: Doorbell,
     transmit_bell: Doorbell,
+    /// The frame that is being taken.
+    parts: Vec<Part>,
     /// Who waits for a frame.
     reader: Option<Waker>,
-    /// The interrupt is a line, which the device holds until its status is read.
-    is_line: bool,
 }
 
 struct Device {
     card: Card,
     /// The pages that frames come in; those of slots lent to the reader are not the device's.
-    pages: Vec<Page>,
+    pages: Rc<[Page]>,
     state: RefCell<State>,
     /// Slots whose pages the reader has let go of.
     returned: RefCell<Vec<u16>>,
@@ -76,43 +78,53 @@ impl VirtioNet {
         runtime: &Runtime,
         bus: &mut Bus,
         function: DeviceFunction,
-    ) -> Result<Self, virtio::Refused> {
-        bus.enable(function);
-        let route = bus.route(function)?;
-        let mut transport = PciTransport::new::<Machine, _>(&mut bus.root, function)?;
-        let features = transport.begin_init(Features::all());
-        let half = |offset| transport.read_config_space(offset).ok();
-        let card = config::read(features, half)?;
-        let mut size = |queue| virtio::queue_size(&mut transport, queue, QUEUE_SIZE);
-        let receive = Ring::new(size(RECEIVE).ok_or(Errno::ENODEV)?)?;
-        let transmit = Transmit::new(size(TRANSMIT).ok_or(Errno::ENODEV)?)?;
-        for (queue, ring) in [(RECEIVE, &receive), (TRANSMIT, transmit.ring())] {
-            if !route.is_line() {
-                bus.use_vector_0(function, queue)?;
-            }
-            virtio::set_up(&mut transport, queue, ring);
+    ) -> Result<Self, Refused> {
+        let (mut start, features) = Start::new(bus, function, Features::all())?;
+        let card = config::read(features, |offset| start.config_u16(offset))?;
+        let size = start.queue_size(RECEIVE, QUEUE_SIZE)?;
+        let receive = Receive::new(size, card.mergeable)?;
+        let receive_bell = start.add_queue(RECEIVE, receive.ring())?;
+        let transmit = Transmit::new(start.queue_size(TRANSMIT, QUEUE_SIZE)?)?;
+        let transmit_bell = start.add_queue(TRANSMIT, transmit.ring())?;
+        let control = card.controlled.then(|| add_control(&mut start));
+        let (control, control_bell) = control.transpose()?.unzip();
+        let (registers, route) = start.finish();
+        receive_bell.ring();
+        if let Some(bell) = control_bell {
+            bell.ring();
         }
-        transport.finish_init();
-        let pages = (0..receive.size()).map(|_| Page::zeroed());
         let device = Rc::new(Device {
             card,
-            pages: pages.collect::<Result<_, _>>()?,
+            pages: receive.pages().clone(),
             state: RefCell::new(State {
                 receive,
                 transmit,
-                transport,
-                receive_bell: bus.doorbell(function, RECEIVE)?,
-                transmit_bell: bus.doorbell(function, TRANSMIT)?,
+                control,
+                registers,
+                receive_bell,
+                transmit_bell,
+                parts: Vec::new(),
                 reader: None,
-                is_line: route.is_line(),
             }),
             returned: RefCell::default(),
         });
-        device.lend_all_pages();
         let served = device.clone();
         route.deliver(runtime, move || served.interrupt());
         Ok(Self(device))
     }
+
+    /// Whether it has a link, as it said at its start.
+    #[must_use]
+    pub fn has_link(&self) -> bool {
+        self.0.card.link
+    }
+}
+
+/// A control queue with its first command.
+fn add_control(start: &mut Start<'_>) -> Result<(Control<Page>, Doorbell), Errno> {
+    let control = Control::take_all()?;
+    let bell = start.add_queue(CONTROL, control.ring())?;
+    Ok((control, bell))
 }
 
 impl State {
@@ -124,47 +136,20 @@ impl State {
 }
 
 impl Device {
-    fn lend_all_pages(&self) {
-        let state = &mut *self.state.borrow_mut();
-        for (slot, page) in (0..).zip(&self.pages) {
-            let segment = Segment {
-                address: page.frame().to_maddr().get(),
-                len: u32::try_from(PAGE_SIZE).unwrap_or(0),
-                device_writes: true,
-            };
-            state.receive.set_buffer(slot, segment);
-            state.receive.offer(slot);
-        }
-        state.receive_bell.ring();
-    }
-
     fn interrupt(&self) {
         let state = &mut *self.state.borrow_mut();
-        if state.is_line {
-            state.transport.ack_interrupt();
-        }
+        state.registers.acknowledge();
         state.transmit.collect();
         state.announce();
+        let answer = state.control.as_mut().and_then(Control::answer);
+        if answer == Some(false) {
+            let mac = self.card.mac;
+            log::warn!("network card {mac}: it refuses frames for others: guests may miss theirs");
+        }
         if let Some(reader) = state.reader.take() {
             // Until the reader has taken all there are, it needs not be told of more.
             state.receive.set_interrupts(false);
             reader.wake();
-        }
-    }
-
-    /// The next frame that came in: its slot, and its length.
-    fn take_frame(&self, state: &mut State) -> Option<(u16, usize)> {
-        loop {
-            let (slot, written) = state.receive.take()?;
-            if usize::from(slot) >= self.pages.len() {
-                continue;
-            }
-            let len = (written as usize).min(PAGE_SIZE);
-            match len.checked_sub(HEADER_BYTES).filter(|len| *len > 0) {
-                Some(len) => return Some((slot, len)),
-                // A frame without a byte.
-                None => state.receive.offer(slot),
-            }
         }
     }
 
@@ -183,10 +168,10 @@ impl Device {
             return;
         }
         for slot in returned.drain(..) {
-            state.receive.offer(slot);
+            state.receive.give_back(slot);
         }
         // The device asks for this only when it has run out.
-        if state.receive.wants_notification() {
+        if state.receive.ring().wants_notification() {
             state.receive_bell.ring();
         }
     }
@@ -195,6 +180,10 @@ impl Device {
 impl Nic for VirtioNet {
     fn mac(&self) -> MacAddress {
         self.0.card.mac
+    }
+
+    fn mtu(&self) -> u16 {
+        self.0.card.mtu
     }
 
     fn max_frame(&self) -> usize {
@@ -211,33 +200,34 @@ impl Nic for VirtioNet {
         self.0.state.borrow_mut().announce();
     }
 
-    fn poll_receive(&self, context: &mut Context<'_>) -> Poll<Piece> {
+    fn poll_receive(&self, context: &mut Context<'_>, pieces: &mut Vec<Piece>) -> Poll<()> {
         let device = &self.0;
         let state = &mut *device.state.borrow_mut();
         device.lend_returned(state);
-        let mut next = device.take_frame(state);
-        if next.is_none() {
+        if !state.receive.take(&mut state.parts) {
             match &mut state.reader {
                 Some(reader) => reader.clone_from(context.waker()),
                 none => *none = Some(context.waker().clone()),
             }
             state.receive.set_interrupts(true);
             // One that came before the device could know of the wish.
-            next = device.take_frame(state);
+            if !state.receive.take(&mut state.parts) {
+                return Poll::Pending;
+            }
         }
-        let Some((slot, len)) = next else {
-            return Poll::Pending;
-        };
-        let device = device.clone();
-        Poll::Ready(Piece {
-            memory: Rc::new(Held(Received { device, slot })),
-            offset: HEADER_BYTES,
-            len,
-        })
+        pieces.extend(state.parts.drain(..).map(|Part { slot, offset, len }| {
+            let device = device.clone();
+            Piece {
+                memory: Rc::new(Held(Received { device, slot })),
+                offset,
+                len,
+            }
+        }));
+        Poll::Ready(())
     }
 }
 
-/// The page of a frame that came in, lent to its reader.
+/// A page of a frame that came in, lent to its reader.
 struct Received {
     device: Rc<Device>,
     /// One of the device's.
