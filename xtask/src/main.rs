@@ -118,7 +118,8 @@ struct HostArgs {
     /// A raw image that the host has as a disk: FILE[,ro][,4k][,intx][,fault=SECTOR|flush]. May be repeated.
     #[arg(long = "disk", value_name = "FILE")]
     disks: Vec<String>,
-    /// A network card: user[,hostfwd=tcp:127.0.0.1:PORT-ADDRESS:PORT]. May be repeated.
+    /// A network card: user[,hostfwd=tcp:127.0.0.1:PORT-ADDRESS:PORT][,mtu=N], or hub=N[,mtu=N]:
+    /// cards on the same hub hear each other. May be repeated.
     #[arg(long = "net", value_name = "NETWORK")]
     nets: Vec<String>,
     /// More words for the core's command line.

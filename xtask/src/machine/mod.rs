@@ -3,12 +3,14 @@
 //! A [`Machine`] is a running QEMU that belongs to this process: it ends with it, and its relay
 //! runs here. A [`HostDir`] is what others find of it: sockets, console log, process number.
 
-mod devices;
+mod card;
+mod disk;
 mod folder;
 mod qemu;
 mod relay;
 
-pub use devices::{Card, Disk};
+pub use card::Card;
+pub use disk::Disk;
 pub use folder::HostDir;
 pub use qemu::{Options, Serial};
 

@@ -5,7 +5,8 @@ use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::devices::{Card, Disk};
+use super::card::Card;
+use super::disk::Disk;
 use super::folder::{CONSOLE_LOG, QEMU_LOG, QEMU_SOCKET, SERIAL_SOCKET};
 use crate::paths::Paths;
 

@@ -1,9 +1,9 @@
-//! The host's disks and network cards, as users name them and as QEMU wants them.
+//! The host's disks, as users name them and as QEMU wants them.
 
 use std::fmt;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 /// A raw file that the host has as a virtio disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,49 +137,6 @@ impl fmt::Display for Disk {
     }
 }
 
-/// A virtio network card, and what it is plugged into.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Card {
-    /// QEMU's user network, with its own words such as `hostfwd=…`.
-    user: String,
-}
-
-impl Card {
-    /// Reads `user[,hostfwd=…]…`.
-    ///
-    /// # Errors
-    ///
-    /// If it is something else.
-    pub fn parse(text: &str) -> Result<Self> {
-        let (kind, rest) = text.split_once(',').unwrap_or((text, ""));
-        if kind != "user" {
-            bail!(
-                "--net {text}: only QEMU's user network is known: user[,hostfwd=tcp:127.0.0.1:PORT-ADDRESS:PORT]"
-            );
-        }
-        Ok(Self { user: rest.into() })
-    }
-
-    /// QEMU's arguments for the host's card number `index`.
-    pub(super) fn arguments(&self, index: usize) -> [String; 4] {
-        let comma = if self.user.is_empty() { "" } else { "," };
-        let network = format!("user,id=net{index}{comma}{}", self.user);
-        // Nobody boots from the network: without its ROM the firmware is done sooner.
-        let device = format!(
-            "virtio-net-pci,netdev=net{index},mac=52:54:00:12:34:{:02x},disable-legacy=on,romfile=",
-            (0x56 + index) & 0xff
-        );
-        ["-netdev".into(), network, "-device".into(), device]
-    }
-}
-
-impl fmt::Display for Card {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let comma = if self.user.is_empty() { "" } else { "," };
-        write!(f, "user{comma}{}", self.user)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -217,15 +174,5 @@ mod tests {
     fn a_missing_disk_is_named_with_a_remedy() {
         let error = Disk::parse("/nowhere/disk.img,ro").unwrap_err().to_string();
         assert!(error.contains("/nowhere/disk.img: no such file") && error.contains("truncate"));
-    }
-
-    #[test]
-    fn a_cards_own_words_go_to_qemu() {
-        let text = "user,hostfwd=tcp:127.0.0.1:2222-10.0.2.15:22";
-        let card = Card::parse(text).unwrap();
-        assert_eq!(card.to_string(), text);
-        assert!(card.arguments(0)[1].starts_with("user,id=net0,hostfwd="));
-        assert_eq!(Card::parse("user").unwrap().arguments(1)[1], "user,id=net1");
-        assert!(Card::parse("tap").is_err());
     }
 }
