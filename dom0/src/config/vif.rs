@@ -15,8 +15,6 @@ use super::rate::Rate;
 pub const DEFAULT_BRIDGE: &str = "xenbr0";
 /// Longest name of a bridge, as Linux has it.
 const MAX_BRIDGE: usize = 15;
-/// An MTU where nothing is said.
-const DEFAULT_MTU: u16 = 1500;
 /// What an MTU may be.
 const MTUS: core::ops::RangeInclusive<u16> = 68..=65_521;
 /// Devices a domain may have of a kind, to be counted by hand.
@@ -91,12 +89,6 @@ impl VifSpec {
             }
         }
         Ok((spec, warnings))
-    }
-
-    /// The longest packet, in bytes.
-    #[must_use]
-    pub fn mtu(&self) -> u16 {
-        self.mtu.unwrap_or(DEFAULT_MTU)
     }
 
     /// Sets a key; answers why that has no effect, if it has none.

@@ -55,7 +55,7 @@ pub(super) fn create(store: &mut Store, domain: DomId, resource: &Resource) -> R
         )?;
         if let Resource::Vif(vif) = resource {
             // The guest may not change it.
-            root.write_with(&format!("{front}/mtu"), vif.spec.mtu(), &ours)?;
+            root.write_with(&format!("{front}/mtu"), vif.mtu(), &ours)?;
         }
         // No script has to be waited for.
         root.write_with(&format!("{back}/hotplug-status"), "connected", &ours)

@@ -89,6 +89,19 @@ fn a_domain_has_its_devices_from_the_start_and_takes_them_with_it() {
 }
 
 #[test]
+fn a_guest_is_told_the_mtu_that_its_line_asks_for() {
+    let bench = Bench::new();
+    let guest = bench.create("name='a'").unwrap();
+    for (spec, mtu) in [("mtu=9000", "9000"), ("bridge=internal0", "1500")] {
+        let device = bench.attach_vif(&guest, spec).unwrap();
+        let node = |path: String| bench.node(&path);
+        let nodes = [front(&guest, "vif/0/mtu"), back(&guest, "vif", "0/mtu")].map(node);
+        assert_eq!(nodes, [Some(mtu.to_owned()), Some(mtu.to_owned())]);
+        bench.detach(&guest, &device).unwrap();
+    }
+}
+
+#[test]
 fn nodes_belong_to_whom_stock_xen_gives_them() {
     let bench = Bench::new();
     let guest = bench.create(BOTH).unwrap();

@@ -12,6 +12,9 @@ use super::mac::MacLease;
 use super::{Bridges, DeviceError, Macs};
 use crate::config::VifSpec;
 
+/// The MTU on a bridge without uplink, where nothing else is said.
+const DEFAULT_MTU: u16 = 1500;
+
 /// A network card of a guest.
 pub(crate) struct Vif {
     pub(super) id: u32,
@@ -44,12 +47,33 @@ impl Vif {
             Some(mac) => macs.lease(mac, holder).map_err(wrong)?,
             None => macs.lease_default(name, id, holder),
         };
-        Ok(Self {
+        let vif = Self {
             id,
             spec,
             mac,
             switch,
-        })
+        };
+        vif.compare_mtu(name);
+        Ok(vif)
+    }
+
+    /// The longest packet that its guest is told to send, without the Ethernet header: what its
+    /// line says, or else what the bridge's uplink carries.
+    pub(super) fn mtu(&self) -> u16 {
+        let mtu = self.spec.mtu.or_else(|| self.switch.mtu());
+        mtu.unwrap_or(DEFAULT_MTU)
+    }
+
+    /// Says so if its guest may send packets that go to its neighbours only.
+    fn compare_mtu(&self, name: &str) {
+        let (id, mtu) = (self.id, self.mtu());
+        if let Some(carried) = self.switch.mtu().filter(|carried| *carried < mtu) {
+            let bridge = self.switch.name();
+            log::warn!(
+                "vif {id} of domain {name}: mtu {mtu}, but the uplink of {bridge} says {carried}: \
+                 longer packets may not get beyond the bridge"
+            );
+        }
     }
 
     /// Serves the frontend with a backend of its own.
@@ -66,7 +90,7 @@ impl Vif {
         Options {
             addresses: self.spec.ips.clone(),
             rate,
-            mtu: self.spec.mtu(),
+            mtu: self.mtu(),
             ..Options::new(self.mac.address())
         }
     }
