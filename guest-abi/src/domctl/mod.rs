@@ -1,12 +1,28 @@
 //! `domctl`: questions and orders about one domain, for the toolstack.
 //!
 //! Every call is one [`Domctl`]: command, version, domain and a payload whose type follows from
-//! the command.
+//! the command. The frame and what is about a domain as a whole stand here, the rest by subject in
+//! the modules below.
+
+mod frames;
+mod rights;
+mod vcpu;
 
 use crate::cpuid::{CpuidLeaf, MsrEntry};
 use crate::frame::{GuestVirtAddr, Mfn};
-use crate::ids::{DomIdArg, VcpuId};
+use crate::ids::DomIdArg;
 use crate::version::DomainHandle;
+
+pub use frames::{
+    GetPageFrameInfo3, PFINFO_BROKEN, PFINFO_L1TAB, PFINFO_L2TAB, PFINFO_L3TAB, PFINFO_L4TAB,
+    PFINFO_LPINTAB, PFINFO_LTAB_SHIFT, PFINFO_NOTAB, PFINFO_XALLOC, PFINFO_XTAB,
+};
+pub use rights::{IomemPermission, IoportPermission, IrqPermission};
+pub use vcpu::{
+    AffinityFlags, Bitmap, MaxVcpus, NodeAffinity, SchedCredit, SchedulerCommand, SchedulerId,
+    SchedulerOp, SendTrigger, VcpuAffinity, VcpuContext, VcpuExtState, VcpuMsr, VcpuMsrs,
+    VcpuState,
+};
 
 /// The version every call must carry; any other is answered with `EACCES`.
 pub const INTERFACE_VERSION: u32 = 0x15;
@@ -102,65 +118,12 @@ bitflags::bitflags! {
         /// Hardware-assisted paging.
         const HAP = 1 << 8;
     }
-
-    /// `flags` of [`VcpuAffinity`].
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct AffinityFlags: u32 {
-        /// Where the vCPU may run.
-        const HARD = 1 << 0;
-        /// Where it would like to.
-        const SOFT = 1 << 1;
-        /// Whatever was pinned before.
-        const FORCE = 1 << 2;
-    }
 }
 
 /// Where the shutdown reason begins in `flags` of [`DomainInfo`].
 pub const DOMAIN_SHUTDOWN_SHIFT: u32 = 16;
 /// The width of the shutdown reason.
 pub const DOMAIN_SHUTDOWN_MASK: u32 = 255;
-
-/// [`GetPageFrameInfo3`]: where the type begins.
-pub const PFINFO_LTAB_SHIFT: u32 = 28;
-/// [`GetPageFrameInfo3`]: no table.
-pub const PFINFO_NOTAB: u32 = 0;
-/// [`GetPageFrameInfo3`]: an L1 table.
-pub const PFINFO_L1TAB: u32 = 1 << 28;
-/// [`GetPageFrameInfo3`]: an L2 table.
-pub const PFINFO_L2TAB: u32 = 2 << 28;
-/// [`GetPageFrameInfo3`]: an L3 table.
-pub const PFINFO_L3TAB: u32 = 3 << 28;
-/// [`GetPageFrameInfo3`]: an L4 table.
-pub const PFINFO_L4TAB: u32 = 4 << 28;
-/// [`GetPageFrameInfo3`]: the table is pinned.
-pub const PFINFO_LPINTAB: u32 = 1 << 31;
-/// [`GetPageFrameInfo3`]: no such frame.
-pub const PFINFO_XTAB: u32 = 0xf << 28;
-/// [`GetPageFrameInfo3`]: allocated, without contents.
-pub const PFINFO_XALLOC: u32 = 0xe << 28;
-/// [`GetPageFrameInfo3`]: broken memory.
-pub const PFINFO_BROKEN: u32 = 0xd << 28;
-
-wire_enum! {
-    /// Schedulers, by their number.
-    pub enum SchedulerId: u32 {
-        Credit = 5,
-        Credit2 = 6,
-        Arinc653 = 7,
-        Rtds = 8,
-        Null = 9,
-    }
-}
-
-wire_enum! {
-    /// `cmd` of [`SchedulerOp`].
-    pub enum SchedulerCommand: u32 {
-        Putinfo = 0,
-        Getinfo = 1,
-        Putvcpuinfo = 2,
-        Getvcpuinfo = 3,
-    }
-}
 
 abi! {
     /// The frame of every call.
@@ -172,7 +135,7 @@ abi! {
         8 => domain: DomIdArg,
         #[doc(hidden)]
         10 => _pad0: [u8; 6],
-        /// One of the structs below, or zeros.
+        /// One of the structs of this module and those below it, or zeros.
         16 => payload: [u64; 16],
     }
 
@@ -230,86 +193,9 @@ abi! {
         104 => arch_config: ArchDomainConfig,
     }
 
-    /// `getpageframeinfo3`: the types of a list of frames.
-    pub struct GetPageFrameInfo3: 16 {
-        0 => num: u64,
-        /// Leads to a u64 a frame: the frame in, its type out.
-        8 => array: GuestVirtAddr,
-    }
-
     /// `max_mem`.
     pub struct MaxMem: 8 {
         0 => max_memkb: u64,
-    }
-
-    /// `setvcpucontext` and `getvcpucontext`.
-    pub struct VcpuContext: 16 {
-        0 => vcpu: VcpuId,
-        #[doc(hidden)]
-        4 => _pad0: u32,
-        /// Leads to a [`crate::vcpu::VcpuGuestContext`]; null resets the vCPU.
-        8 => ctxt: GuestVirtAddr,
-    }
-
-    /// `getvcpuinfo`.
-    pub struct VcpuState: 24 {
-        0 => vcpu: VcpuId,
-        4 => online: u8,
-        5 => blocked: u8,
-        6 => running: u8,
-        #[doc(hidden)]
-        7 => _pad0: u8,
-        /// Nanoseconds run.
-        8 => cpu_time: u64,
-        /// The CPU it runs on, or ran on last.
-        16 => cpu: u32,
-        #[doc(hidden)]
-        20 => _pad1: u32,
-    }
-
-    /// A bitmap in the caller's memory.
-    pub struct Bitmap: 16 {
-        0 => bitmap: GuestVirtAddr,
-        8 => nr_bits: u32,
-        #[doc(hidden)]
-        12 => _pad0: u32,
-    }
-
-    /// `setnodeaffinity` and `getnodeaffinity`.
-    pub struct NodeAffinity: 16 {
-        0 => nodemap: Bitmap,
-    }
-
-    /// `setvcpuaffinity` and `getvcpuaffinity`.
-    pub struct VcpuAffinity: 40 {
-        0 => vcpu: VcpuId,
-        /// [`AffinityFlags`].
-        4 => flags: u32,
-        8 => cpumap_hard: Bitmap,
-        24 => cpumap_soft: Bitmap,
-    }
-
-    /// `max_vcpus`.
-    pub struct MaxVcpus: 4 {
-        0 => max: u32,
-    }
-
-    /// Weight and cap of a credit scheduler.
-    pub struct SchedCredit: 4 {
-        0 => weight: u16,
-        /// Hundredths of a CPU; 0 for none.
-        2 => cap: u16,
-    }
-
-    /// `scheduler_op` with a domain's weight and cap.
-    pub struct SchedulerOp: 24 {
-        /// [`SchedulerId`].
-        0 => sched_id: u32,
-        /// [`SchedulerCommand`].
-        4 => cmd: u32,
-        8 => credit: SchedCredit,
-        #[doc(hidden)]
-        12 => _pad0: [u8; 12],
     }
 
     /// `setdomainhandle`.
@@ -320,32 +206,6 @@ abi! {
     /// `setdebugging`.
     pub struct SetDebugging: 1 {
         0 => enable: u8,
-    }
-
-    /// `irq_permission`.
-    pub struct IrqPermission: 8 {
-        0 => pirq: u32,
-        4 => allow_access: u8,
-        #[doc(hidden)]
-        5 => _pad0: [u8; 3],
-    }
-
-    /// `iomem_permission`.
-    pub struct IomemPermission: 24 {
-        0 => first_mfn: Mfn,
-        8 => nr_mfns: u64,
-        16 => allow_access: u8,
-        #[doc(hidden)]
-        17 => _pad0: [u8; 7],
-    }
-
-    /// `ioport_permission`.
-    pub struct IoportPermission: 12 {
-        0 => first_port: u32,
-        4 => nr_ports: u32,
-        8 => allow_access: u8,
-        #[doc(hidden)]
-        9 => _pad0: [u8; 3],
     }
 
     /// `hypercall_init`: fills a page with hypercall stubs.
@@ -362,12 +222,6 @@ abi! {
     pub struct AddressSize: 4 {
         /// 64 for the guests of this ABI.
         0 => size: u32,
-    }
-
-    /// `sendtrigger`.
-    pub struct SendTrigger: 8 {
-        0 => trigger: u32,
-        4 => vcpu: VcpuId,
     }
 
     /// `set_target`.
@@ -401,32 +255,6 @@ abi! {
         32 => err_msr: u32,
         #[doc(hidden)]
         36 => _pad0: u32,
-    }
-
-    /// `setvcpuextstate` and `getvcpuextstate`.
-    pub struct VcpuExtState: 32 {
-        0 => vcpu: VcpuId,
-        #[doc(hidden)]
-        4 => _pad0: u32,
-        8 => xfeature_mask: u64,
-        16 => size: u64,
-        24 => buffer: GuestVirtAddr,
-    }
-
-    /// One of a vCPU's model-specific registers.
-    pub struct VcpuMsr: 16 {
-        0 => index: u32,
-        #[doc(hidden)]
-        4 => _pad0: u32,
-        8 => value: u64,
-    }
-
-    /// `get_vcpu_msrs` and `set_vcpu_msrs`.
-    pub struct VcpuMsrs: 16 {
-        0 => vcpu: VcpuId,
-        4 => msr_count: u32,
-        /// Leads to [`VcpuMsr`]s.
-        8 => msrs: GuestVirtAddr,
     }
 
     /// `set_virq_handler`.
