@@ -171,7 +171,7 @@ pub(super) fn run(bench: &Bench<'_>, step: &Step) -> Result<Table> {
             "Xen 4.17",
         ])
     } else {
-        Table::new(&["operation", "MB/s", "a second", "mean µs", "99 % within µs"])
+        Table::new(&["load", "MB/s", "a second", "mean µs", "99 % within µs"])
     };
     for load in LOADS.iter().filter(|load| load.title.contains(bench.only)) {
         step.at(load.title);

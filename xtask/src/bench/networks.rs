@@ -23,7 +23,7 @@ struct Load {
     title: &'static str,
     kind: Kind,
     /// Xen 4.17 with a Linux dom0 in the same QEMU.
-    xen: Option<f64>,
+    xen: &'static str,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,37 +36,25 @@ enum Kind {
     Trip { to: &'static str },
 }
 
-const fn load(title: &'static str, kind: Kind, xen: Option<f64>) -> Load {
+const fn load(title: &'static str, kind: Kind, xen: &'static str) -> Load {
     Load { title, kind, xen }
 }
 
 const LOADS: [Load; 6] = [
     load(
-        "TCP, domU to domU, a byte",
+        "TCP, domU to domU",
         Kind::Stream { back: false },
-        None,
-    ),
-    load("the same, the other way", Kind::Stream { back: true }, None),
-    load(
-        "TCP, domU to uplink, a byte",
-        Kind::Uplink { back: false },
-        None,
+        "2.0 (domU and dom0)",
     ),
     load(
-        "TCP, uplink to domU, a byte",
-        Kind::Uplink { back: true },
-        None,
+        "TCP, back from that domU",
+        Kind::Stream { back: true },
+        "2.0 (domU and dom0)",
     ),
-    load(
-        "ping, domU to domU, a round trip",
-        Kind::Trip { to: RIGHT.2 },
-        None,
-    ),
-    load(
-        "ping, domU to uplink, a round trip",
-        Kind::Trip { to: OUTSIDE },
-        None,
-    ),
+    load("TCP, domU to uplink", Kind::Uplink { back: false }, ""),
+    load("TCP, uplink to domU", Kind::Uplink { back: true }, ""),
+    load("ping, domU to domU", Kind::Trip { to: RIGHT.2 }, ""),
+    load("ping, domU to uplink", Kind::Trip { to: OUTSIDE }, ""),
 ];
 
 impl Kind {
@@ -177,7 +165,8 @@ pub(super) fn run(bench: &Bench<'_>, step: &Step) -> Result<Table> {
     let mut net = Net::create(bench)?;
     let mut table = if bench.icount {
         Table::new(&[
-            "instructions",
+            "load",
+            "instructions for",
             "this guest",
             "the other",
             "dom0",
@@ -185,7 +174,7 @@ pub(super) fn run(bench: &Bench<'_>, step: &Step) -> Result<Table> {
             "Xen 4.17",
         ])
     } else {
-        Table::new(&["what", "MB/s", "µs"])
+        Table::new(&["load", "MB/s", "µs"])
     };
     for load in LOADS.iter().filter(|load| load.title.contains(bench.only)) {
         step.at(load.title);
@@ -206,14 +195,14 @@ fn costs(bench: &Bench<'_>, net: &mut Net, load: &Load) -> Result<Vec<String>> {
     let cost = meter::measure(bench.host, load.kind.sizes(), |size| {
         net.run(load.kind, size).map(drop)
     })?;
-    let show = match load.kind {
-        Kind::Trip { .. } => count,
-        _ => rate,
+    let (unit, show): (_, fn(f64) -> String) = match load.kind {
+        Kind::Trip { .. } => ("a round trip", count),
+        _ => ("a byte", rate),
     };
-    let parts = [LEFT.0, RIGHT.0, "Domain-0"].map(|name| show(cost.of(name)));
-    let mut cells = parts.to_vec();
-    cells.push(show(cost.total()));
-    cells.push(load.xen.map_or(String::new(), show));
+    let parts = [LEFT.0, RIGHT.0, "Domain-0"].map(|name| cost.of(name));
+    let mut cells = vec![unit.to_owned()];
+    cells.extend(parts.into_iter().chain([cost.total()]).map(show));
+    cells.push(load.xen.to_owned());
     Ok(cells)
 }
 
