@@ -203,14 +203,6 @@ impl Host {
         })
     }
 
-    /// Ends a scenario without guests, which has nothing to give back: the invariants hold.
-    ///
-    /// # Panics
-    /// When they do not.
-    pub fn assert_sound(&self) {
-        check::sweep(self);
-    }
-
     /// Ends a scenario: the invariants hold over all of memory, and everything that was not in
     /// use at `baseline` has been given back.
     ///
