@@ -4,7 +4,6 @@
 //! either and the last, the slot is *busy*: no other call finds it, so of two racing unmaps one
 //! gets the mapping and the other [`GrantStatus::BadHandle`].
 
-use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -57,7 +56,10 @@ enum Slot<P> {
 
 /// All mappings of one domain.
 pub struct MapTrack<P> {
-    chunks: Vec<Box<[Slot<P>]>>,
+    /// All full but the last one, whose slots are made as they are needed: a lone mapping makes
+    /// one, not 256.
+    chunks: Vec<Vec<Slot<P>>>,
+    /// The slot released last.
     free: Option<u32>,
     limit: u32,
     used: u32,
@@ -95,18 +97,39 @@ impl<P> MapTrack<P> {
     /// # Errors
     /// [`GrantStatus::NoSpace`] at the domain's limit, or when the core has no memory.
     pub fn reserve(&mut self) -> Result<GrantHandle, GrantStatus> {
-        if self.free.is_none() {
-            self.grow()?;
-        }
-        let index = self.free.ok_or(GrantStatus::NoSpace)?;
+        let index = match self.free {
+            Some(index) => self.reuse(index)?,
+            None => self.make()?,
+        };
+        self.used += 1;
+        Ok(GrantHandle::new(index))
+    }
+
+    /// Takes a slot off the list of free ones, where it is the first.
+    fn reuse(&mut self, index: u32) -> Result<u32, GrantStatus> {
         let slot = self.slot(index).ok_or(GrantStatus::NoSpace)?;
         let Slot::Free(next) = *slot else {
             return Err(GrantStatus::NoSpace);
         };
         *slot = Slot::Busy;
         self.free = next;
-        self.used += 1;
-        Ok(GrantHandle::new(index))
+        Ok(index)
+    }
+
+    /// Makes a slot in the last chunk, or in a new one.
+    fn make(&mut self) -> Result<u32, GrantStatus> {
+        let is_full = |chunk: &Vec<_>| chunk.len() == ENTRIES_PER_FRAME as usize;
+        if self.chunks.last().is_none_or(is_full) {
+            self.grow()?;
+        }
+        let before = u32::try_from(self.chunks.len())
+            .unwrap_or(u32::MAX)
+            .saturating_sub(1);
+        let chunk = self.chunks.last_mut().ok_or(GrantStatus::NoSpace)?;
+        let offset = u32::try_from(chunk.len()).map_err(|_| GrantStatus::NoSpace)?;
+        // There is room: the chunk was given all of its memory when it was made.
+        chunk.push(Slot::Busy);
+        Ok(before * ENTRIES_PER_FRAME + offset)
     }
 
     /// Completes a mapping, or puts back what an unmap call left of it.
@@ -176,14 +199,14 @@ impl<P> MapTrack<P> {
             .get_mut((index % ENTRIES_PER_FRAME) as usize)
     }
 
+    /// Adds a chunk, whose memory is there and whose slots are not.
     fn grow(&mut self) -> Result<(), GrantStatus> {
         let chunks = u32::try_from(self.chunks.len()).unwrap_or(u32::MAX);
-        if chunks >= self.limit || mm::is_short() {
+        let last = chunks.checked_add(1);
+        let fits = last.is_some_and(|count| count.checked_mul(ENTRIES_PER_FRAME).is_some());
+        if chunks >= self.limit || !fits || mm::is_short() {
             return Err(GrantStatus::NoSpace);
         }
-        let first = chunks
-            .checked_mul(ENTRIES_PER_FRAME)
-            .ok_or(GrantStatus::NoSpace)?;
         self.chunks
             .try_reserve(1)
             .map_err(|_| GrantStatus::NoSpace)?;
@@ -191,13 +214,7 @@ impl<P> MapTrack<P> {
         slots
             .try_reserve_exact(ENTRIES_PER_FRAME as usize)
             .map_err(|_| GrantStatus::NoSpace)?;
-        let end = first
-            .checked_add(ENTRIES_PER_FRAME)
-            .ok_or(GrantStatus::NoSpace)?;
-        let next = |index: u32| (index + 1 < end).then_some(index + 1).or(self.free);
-        slots.extend((first..end).map(|index| Slot::Free(next(index))));
-        self.chunks.push(slots.into_boxed_slice());
-        self.free = Some(first);
+        self.chunks.push(slots);
         Ok(())
     }
 }
@@ -282,6 +299,24 @@ mod tests {
         }
         assert_eq!(taken, 600);
         assert!(track.is_empty());
+    }
+
+    #[test]
+    fn slots_are_made_one_by_one_and_used_again() {
+        let mut track = MapTrack::<()>::new(2);
+        let made = |track: &MapTrack<()>| track.chunks.iter().map(Vec::len).sum::<usize>();
+        let first = track.reserve().unwrap();
+        assert_eq!((made(&track), track.chunks.len()), (1, 1));
+        let second = track.reserve().unwrap();
+        track.release(first);
+        assert_eq!(track.reserve(), Ok(first));
+        assert_eq!(made(&track), 2);
+        let beyond = GrantHandle::new(second.get() + 1);
+        assert_eq!(track.take(beyond).unwrap_err(), GrantStatus::BadHandle);
+        for expected in 2..=ENTRIES_PER_FRAME {
+            assert_eq!(track.reserve(), Ok(GrantHandle::new(expected)));
+        }
+        assert_eq!(track.chunks.len(), 2);
     }
 
     proptest! {
