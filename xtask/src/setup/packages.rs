@@ -91,6 +91,12 @@ impl Package {
         purpose: "a test boots the ISO with UEFI",
         found: || Path::new("/usr/share/OVMF/OVMF_CODE_4M.fd").is_file(),
     };
+    /// The other end of a guest's measurements.
+    pub const IPERF: Self = Self {
+        name: "iperf3",
+        purpose: "a test has a guest exchange data with this machine",
+        found: || command::exists("iperf3"),
+    };
     /// All of them.
     pub const ALL: &[Self] = &[
         Self::QEMU,
@@ -105,6 +111,7 @@ impl Package {
         Self::GRUB_EFI,
         Self::XORRISO,
         Self::OVMF,
+        Self::IPERF,
     ];
 }
 
