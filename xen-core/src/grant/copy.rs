@@ -52,8 +52,8 @@ pub struct Copier<'a, P: Party, M: CopyMachine> {
     machine: &'a M,
     source: Option<Claim<P>>,
     dest: Option<Claim<P>>,
-    /// The domain named last.
-    peer: Option<(DomIdArg, P)>,
+    /// The two domains named last, the very last one first: enough for copies between two guests.
+    peers: [Option<(DomIdArg, P)>; 2],
 }
 
 impl<'a, P: Party, M: CopyMachine> Copier<'a, P, M> {
@@ -64,7 +64,7 @@ impl<'a, P: Party, M: CopyMachine> Copier<'a, P, M> {
             machine,
             source: None,
             dest: None,
-            peer: None,
+            peers: [None, None],
         }
     }
 
@@ -134,22 +134,36 @@ impl<'a, P: Party, M: CopyMachine> Copier<'a, P, M> {
         access: Access,
         find: &impl Fn(DomIdArg) -> Option<P>,
     ) -> Result<Claim<P>, Refusal> {
-        let granter = match &self.peer {
-            Some((domid, peer)) if *domid == page.domid => peer,
-            _ => {
-                let found = find(page.domid).ok_or(GrantStatus::BadDomain)?;
-                &self.peer.insert((page.domid, found)).1
-            }
-        };
+        let granter = self.peer(page.domid, find)?.clone();
         // Of the field, a reference is the lower half.
         let reference = GrantRef::new((page.what & 0xffff_ffff) as u32);
-        let frame = begin_use(granter, reference, self.caller.id(), access, self.machine)?;
+        let frame = begin_use(&granter, reference, self.caller.id(), access, self.machine)?;
         Ok(Claim {
             page,
             frame,
             access,
-            grant: Some((granter.clone(), reference)),
+            grant: Some((granter, reference)),
         })
+    }
+
+    /// The domain of that number.
+    fn peer(
+        &mut self,
+        domid: DomIdArg,
+        find: &impl Fn(DomIdArg) -> Option<P>,
+    ) -> Result<&P, Refusal> {
+        let is_named = |peer: &Option<(DomIdArg, P)>| matches!(peer, Some((id, _)) if *id == domid);
+        let [last, other] = &mut self.peers;
+        if !is_named(last) {
+            core::mem::swap(last, other);
+        }
+        if !is_named(last) {
+            *last = Some((domid, find(domid).ok_or(GrantStatus::BadDomain)?));
+        }
+        match last {
+            Some((_, peer)) => Ok(peer),
+            None => Err(GrantStatus::BadDomain.into()),
+        }
     }
 }
 

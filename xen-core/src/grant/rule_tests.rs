@@ -1,5 +1,6 @@
 //! What maps, unmaps and copies refuse, one rule at a time.
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use guest_abi::grant_table::{GrantCopy, GrantEntryFlags, GrantStatus, MapFlags};
@@ -205,6 +206,27 @@ fn a_page_stays_claimed_until_a_copy_means_another_or_the_batch_ends() {
     drop(copier);
     assert!(memory.is_untouched());
     assert_eq!((domains[0].flags(1), domains[0].flags(2)), (1, 1));
+}
+
+#[test]
+fn two_domains_that_take_turns_are_looked_up_once_each() {
+    let (memory, domains) = (Memory::default(), domains(1));
+    domains[0].grant(1, 1, 2, GrantEntryFlags::empty());
+    domains[1].grant(1, 1, 9, GrantEntryFlags::empty());
+    let looks = Cell::new(0);
+    let find = |arg: DomIdArg| {
+        looks.set(looks.get() + 1);
+        domains.get(usize::from(arg.get())).cloned()
+    };
+    let mut copier = Copier::new(&domains[1], &memory);
+    for granter in [0, 1, 0, 1, 1, 0] {
+        let copied = copier.copy(&copy_request(granter, 1, 8), find);
+        assert_eq!(copied, Ok(()));
+    }
+    assert_eq!(looks.get(), 2);
+    assert!(copier.copy(&copy_request(7, 1, 8), find).is_err());
+    drop(copier);
+    assert!(memory.is_untouched());
 }
 
 #[test]
