@@ -3,9 +3,9 @@
 //! Every response takes the slot of one request, in order. A packet's first response carries its
 //! flags; segmentation takes a slot behind it, whose buffer goes unused.
 //!
-//! Two ways to lay out a packet: packed into as few buffers as possible, or a buffer for every
-//! page of the sender's, so that no copy is ever split. The second is taken where it costs hardly
-//! more buffers.
+//! Two ways to lay out a packet: packed into as few buffers as possible, or so that no part of it
+//! is ever split between two. The second saves copies, and is taken where it costs hardly more
+//! buffers: each of those is dearer to the guest than a copy is to us.
 
 pub(super) mod held;
 
@@ -46,12 +46,22 @@ pub(super) struct Load<'a> {
 }
 
 impl Load<'_> {
-    /// Whether the buffers are to follow the parts, and how many it takes.
+    /// Whether parts are to stay whole, and how many buffers it takes.
     fn layout(&self) -> (bool, usize) {
         let packed = self.size.div_ceil(PAGE_SIZE).max(1);
-        let mirrored = self.parts.iter().filter(|part| part.fresh).count();
-        let cheap = packed > 1 && mirrored >= packed && mirrored <= (packed + 2).min(MAX_BUFFERS);
-        (cheap, if cheap { mirrored } else { packed })
+        let (mut buffers, mut used) = (0, PAGE_SIZE);
+        for part in self.parts {
+            if used + part.len > PAGE_SIZE {
+                (buffers, used) = (buffers + 1, 0);
+            }
+            used += part.len;
+        }
+        let most = (packed + packed / 8).min(MAX_BUFFERS);
+        if packed <= buffers && buffers <= most {
+            (true, buffers)
+        } else {
+            (false, packed)
+        }
     }
 
     /// How many slots it takes.
@@ -206,9 +216,10 @@ struct Fill<'a, 'b> {
 
 impl Fill<'_, '_> {
     fn run(&mut self) {
-        let (mirrored, _) = self.load.layout();
+        let (whole, _) = self.load.layout();
         for part in self.load.parts {
-            if mirrored && part.fresh && !self.first {
+            let used = self.buffer.as_ref().map_or(0, |buffer| buffer.used);
+            if whole && used + part.len > PAGE_SIZE {
                 self.next();
             }
             self.fill(part);
