@@ -261,19 +261,37 @@ pub(super) fn packet_parts(
     }
 }
 
-/// The parts of a frame in memory of ours.
-pub(super) fn frame_parts(parts: &mut Vec<Part>, plan: &mut Plan, pieces: &[Piece]) {
+/// The parts of a frame in memory of ours. Its first `header_len` bytes lie at `header` rather, if
+/// that is not 0.
+pub(super) fn frame_parts(
+    parts: &mut Vec<Part>,
+    plan: &mut Plan,
+    (header, header_len): (End, usize),
+    pieces: &[Piece],
+) {
     parts.clear();
-    for piece in pieces {
-        let memory = plan.memory(&piece.memory);
+    if header_len > 0 {
         parts.push(Part {
-            source: End::Own {
-                memory,
-                offset: piece.offset,
-            },
-            len: piece.len,
+            source: header,
+            len: header_len,
             fresh: false,
         });
+    }
+    let mut skip = header_len;
+    for piece in pieces {
+        let skipped = skip.min(piece.len);
+        skip -= skipped;
+        if piece.len > skipped {
+            let memory = plan.memory(&piece.memory);
+            parts.push(Part {
+                source: End::Own {
+                    memory,
+                    offset: piece.offset + skipped,
+                },
+                len: piece.len - skipped,
+                fresh: false,
+            });
+        }
     }
     if let Some(first) = parts.first_mut() {
         first.fresh = true;

@@ -5,6 +5,7 @@
 //! completed there.
 
 pub(super) mod checksum;
+pub(super) mod coalesce;
 pub(super) mod segment;
 
 use alloc::rc::Rc;
@@ -27,7 +28,7 @@ use checksum::Sum;
 use segment::{Segments, seal};
 
 /// Bytes summed up at once.
-const CHUNK: usize = 2048;
+pub(super) const CHUNK: usize = 2048;
 /// Frames of one guest that may wait for receivers.
 const MAX_FRAMES_HELD: usize = 64;
 
@@ -48,19 +49,27 @@ impl Abilities {
         if !self.scattered && usize::from(request.size) > PAGE_SIZE {
             return false;
         }
-        let family = |abilities: [bool; 2], family| match family {
-            Family::V4 => abilities[0],
-            Family::V6 => abilities[1],
-        };
         if let Some(gso) = request.gso {
-            return family(self.segmentation, gso.family);
+            return self.segments(gso.family);
         }
         !request.blank
             || match ethertype(header) {
-                Some((IPV4, _)) => family(self.checksum, Family::V4),
-                Some((IPV6, _)) => family(self.checksum, Family::V6),
+                Some((IPV4, _)) => of_family(self.checksum, Family::V4),
+                Some((IPV6, _)) => of_family(self.checksum, Family::V6),
                 _ => false,
             }
+    }
+
+    /// Whether packets still to be cut can be taken.
+    pub(super) fn segments(&self, family: Family) -> bool {
+        of_family(self.segmentation, family)
+    }
+}
+
+fn of_family(abilities: [bool; 2], family: Family) -> bool {
+    match family {
+        Family::V4 => abilities[0],
+        Family::V6 => abilities[1],
     }
 }
 
@@ -184,7 +193,8 @@ fn send_frames(
             to.counters.received.drop();
             continue;
         }
-        frame_parts(&mut scratch.parts, &mut scratch.plan, frame);
+        let none = (Scratch::header_end(0), 0);
+        frame_parts(&mut scratch.parts, &mut scratch.plan, none, frame);
         let load = Load {
             parts: &scratch.parts,
             size,
@@ -195,7 +205,10 @@ fn send_frames(
         };
         let keep = || {
             Token::new(&vif.frames_held, 1, MAX_FRAMES_HELD).map(|token| Held::Frame {
+                header: Vec::new(),
                 pieces: frame.clone(),
+                validated: gathered.request.validated,
+                gso: None,
                 token,
             })
         };

@@ -12,7 +12,7 @@ use super::checksum::Sum;
 use crate::netback::packet::{Family, Gso, HEADER, Layout, TCP, UDP};
 
 /// More segments than this nobody makes of a packet: 64 KiB at the smallest path of the Internet.
-const MAX_SEGMENTS: usize = 128;
+pub(super) const MAX_SEGMENTS: usize = 128;
 
 const FIN: u8 = 0x01;
 const PSH: u8 = 0x08;
@@ -124,7 +124,7 @@ impl<'a> Segments<'a> {
     }
 }
 
-fn set16(bytes: &mut [u8], at: usize, value: u16) -> Option<()> {
+pub(super) fn set16(bytes: &mut [u8], at: usize, value: u16) -> Option<()> {
     *bytes.get_mut(at..)?.first_chunk_mut::<2>()? = value.to_be_bytes();
     Some(())
 }
@@ -166,7 +166,8 @@ pub(in crate::netback) fn seal(
     Some(())
 }
 
-fn pseudo_header(front: &[u8], layout: &Layout, transport_len: usize) -> Option<Sum> {
+/// The sum over what TCP and UDP count of the IP header.
+pub(super) fn pseudo_header(front: &[u8], layout: &Layout, transport_len: usize) -> Option<Sum> {
     let addresses = match layout.family {
         Family::V4 => layout.network + 12..layout.network + 20,
         Family::V6 => layout.network + 8..layout.network + 40,
@@ -179,7 +180,7 @@ fn pseudo_header(front: &[u8], layout: &Layout, transport_len: usize) -> Option<
 }
 
 /// Completes the checksum of an IPv4 header.
-fn seal_network(header: &mut [u8]) -> Option<()> {
+pub(super) fn seal_network(header: &mut [u8]) -> Option<()> {
     set16(header, 10, 0)?;
     let mut sum = Sum::default();
     sum.add(header);

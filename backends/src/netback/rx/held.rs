@@ -16,6 +16,7 @@ use guest_abi::io::ring::Overrun;
 use super::{Load, RxQueue};
 use crate::host::Piece;
 use crate::netback::next::Next;
+use crate::netback::packet::Gso;
 use crate::netback::plan::{End, Part, Plan, frame_parts, packet_parts};
 use crate::netback::ring::overrun;
 use crate::netback::scratch::Scratch;
@@ -71,7 +72,13 @@ pub(in crate::netback) enum Held {
     },
     /// A frame in pages of ours.
     Frame {
+        /// What takes the place of its first bytes; nothing if they lie there.
+        header: Vec<u8>,
         pieces: Vec<Piece>,
+        /// Its data is known to be good.
+        validated: bool,
+        /// It was put together of several.
+        gso: Option<Gso>,
         #[expect(dead_code, reason = "it counts as long as it is here")]
         token: Token,
     },
@@ -93,7 +100,11 @@ impl Held {
                 slots,
                 ..
             } => packet_parts(parts, sender.vif.domain, header, bytes.len(), slots),
-            Self::Frame { pieces, .. } => frame_parts(parts, plan, pieces),
+            Self::Frame {
+                header: bytes,
+                pieces,
+                ..
+            } => frame_parts(parts, plan, (header, bytes.len()), pieces),
         }
     }
 
@@ -105,7 +116,7 @@ impl Held {
                 let sender = plan.party(sender);
                 (request.blank, request.validated, request.gso, Some(sender))
             }
-            Self::Frame { .. } => (false, false, None, None),
+            Self::Frame { validated, gso, .. } => (gso.is_some(), *validated, *gso, None),
         };
         Load {
             parts,
@@ -231,9 +242,8 @@ fn place_all(
         let Some(Waiting { since, held }) = rx.held.pop_front() else {
             return Ok(Next::Idle);
         };
-        if let Held::Packet { header, .. } = &held {
-            scratch.put_header(index, header);
-        }
+        let (Held::Packet { header, .. } | Held::Frame { header, .. }) = &held;
+        scratch.put_header(index, header);
         let header = Scratch::header_end(index);
         held.parts(&mut scratch.parts, &mut scratch.plan, header);
         let load = held.load(&scratch.parts, &mut scratch.plan);

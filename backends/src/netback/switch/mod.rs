@@ -5,6 +5,7 @@
 //! knows goes to the uplinks, never to a vif; what is for a group goes to everybody. Nothing
 //! goes back to where it came from, nor from one uplink to another: there are no loops.
 
+mod arrivals;
 mod table;
 mod uplink;
 

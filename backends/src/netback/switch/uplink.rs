@@ -6,27 +6,22 @@ use core::cell::Cell;
 use core::future::poll_fn;
 use core::task::{Context, Poll};
 
-use guest_abi::PAGE_SIZE;
-
-use super::{PortId, Route, Switch, Target};
+use super::arrivals::Arrivals;
+use super::{PortId, Route, Switch};
 use crate::host::{Host, Nic, Piece};
-use crate::netback::deliver;
 use crate::netback::packet::{HEADER, addresses};
-use crate::netback::plan::frame_parts;
-use crate::netback::rx::Load;
-use crate::netback::rx::held::{Held, Token};
 use crate::netback::scratch::Scratch;
 use crate::signal::Signal;
 
 /// Frames taken from the card in one go.
-const BATCH: usize = 32;
+const BATCH: usize = 64;
 /// Pages of the card's that may wait for guests, all of them together: half of what it has.
-const MAX_HELD: usize = 128;
+pub(super) const MAX_HELD: usize = 128;
 
 /// A card.
 pub(in crate::netback) struct Uplink {
     nic: Rc<dyn Nic>,
-    held: Rc<Cell<usize>>,
+    pub(super) held: Rc<Cell<usize>>,
 }
 
 impl Uplink {
@@ -119,10 +114,11 @@ impl Attached {
             if let Ok(scratch) = switch.scratch(&*host) {
                 let mut scratch = scratch.borrow_mut();
                 scratch.begin();
-                let now = host.now();
+                let mut arrivals = Arrivals::new(&uplink, host.now());
                 for frame in batch.frames() {
-                    self.forward(&switch, &uplink, frame, &mut scratch, now);
+                    self.forward(&switch, frame, &mut arrivals, &mut scratch);
                 }
+                arrivals.end(&mut scratch);
                 scratch.plan.run(&*host);
                 scratch.end();
             }
@@ -154,10 +150,9 @@ impl Attached {
     fn forward(
         &self,
         switch: &Switch,
-        uplink: &Uplink,
         pieces: &[Piece],
+        arrivals: &mut Arrivals<'_>,
         scratch: &mut Scratch,
-        now: u64,
     ) {
         let mut bytes = [0; HEADER];
         let header = first_bytes(pieces, &mut bytes);
@@ -165,21 +160,13 @@ impl Attached {
             return;
         };
         // Nobody out there is one of our guests.
-        if !switch.learn(self.port, source, now) {
+        if !switch.learn(self.port, source, arrivals.now) {
             return;
         }
-        let received = Received {
-            uplink,
-            header,
-            pieces,
-            now,
-        };
-        match switch.route(self.port, dest, now) {
+        match switch.route(self.port, dest, arrivals.now) {
             Route::Nowhere => {}
-            Route::To(target) => received.send(&target, true, scratch),
-            Route::Flood(targets) => targets
-                .iter()
-                .for_each(|target| received.send(target, false, scratch)),
+            Route::To(target) => arrivals.unicast(&target, header, pieces, scratch),
+            Route::Flood(targets) => arrivals.flood(&targets, header, pieces, scratch),
         }
     }
 }
@@ -194,45 +181,4 @@ fn first_bytes<'a>(pieces: &[Piece], bytes: &'a mut [u8; HEADER]) -> &'a [u8] {
         len += count;
     }
     bytes.get(..len).unwrap_or_default()
-}
-
-/// A frame that came in.
-struct Received<'a> {
-    uplink: &'a Uplink,
-    header: &'a [u8],
-    pieces: &'a [Piece],
-    now: u64,
-}
-
-impl Received<'_> {
-    fn send(&self, target: &Target, may_wait: bool, scratch: &mut Scratch) {
-        let Target::Vif(to) = target else { return };
-        let size = self.pieces.iter().map(|piece| piece.len).sum();
-        if size > PAGE_SIZE && !to.abilities.scattered {
-            to.counters.received.drop();
-            return;
-        }
-        frame_parts(&mut scratch.parts, &mut scratch.plan, self.pieces);
-        // Each lies in a page of its own: a buffer for each saves cutting copies in two.
-        for part in &mut scratch.parts {
-            part.fresh = true;
-        }
-        let load = Load {
-            parts: &scratch.parts,
-            size,
-            blank: false,
-            validated: false,
-            gso: None,
-            sender: None,
-        };
-        let keep = || {
-            let token = Token::new(&self.uplink.held, self.pieces.len(), MAX_HELD)?;
-            Some(Held::Frame {
-                pieces: self.pieces.to_vec(),
-                token,
-            })
-        };
-        let keep = may_wait.then_some(keep);
-        deliver::place(to, self.header, &load, &mut scratch.plan, self.now, keep);
-    }
 }
