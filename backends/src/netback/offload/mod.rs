@@ -4,6 +4,7 @@
 //! they are. For the others, and for the wire, packets are gathered in memory of ours, cut, and
 //! completed there.
 
+pub(super) mod acknowledge;
 pub(super) mod checksum;
 pub(super) mod coalesce;
 pub(super) mod segment;

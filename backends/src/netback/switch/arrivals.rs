@@ -11,7 +11,7 @@ use guest_abi::PAGE_SIZE;
 
 use super::Target;
 use super::uplink::{MAX_HELD, Uplink};
-use crate::host::Piece;
+use crate::host::{MacAddress, Piece};
 use crate::netback::deliver;
 use crate::netback::offload::CHUNK;
 use crate::netback::offload::coalesce::{Incoming, Train};
@@ -29,6 +29,7 @@ const MAX_TRAINS: usize = 8;
 pub(super) struct Arrivals<'a> {
     uplink: &'a Uplink,
     pub(super) now: u64,
+    way: Option<(MacAddress, MacAddress, Rc<Vif>)>,
     /// The oldest first.
     trains: Vec<(Rc<Vif>, Train)>,
     /// Headers put in place of those that came: fewer than frames.
@@ -65,21 +66,34 @@ impl<'a> Arrivals<'a> {
         Self {
             uplink,
             now,
+            way: None,
             trains: Vec::new(),
             headers: 0,
             chunk: [0; CHUNK],
         }
     }
 
+    /// Where the last frame between these two went: most frames go where the one before went, and
+    /// nothing changes within a batch.
+    pub(super) fn known_way(&self, dest: MacAddress, source: MacAddress) -> Option<Rc<Vif>> {
+        let way = self.way.as_ref();
+        way.filter(|way| (way.0, way.1) == (dest, source))
+            .map(|way| way.2.clone())
+    }
+
+    /// Where frames between these two go.
+    pub(super) fn remember_way(&mut self, dest: MacAddress, source: MacAddress, to: &Rc<Vif>) {
+        self.way = Some((dest, source, to.clone()));
+    }
+
     /// A frame for one guest, which begins with `first`.
     pub(super) fn unicast(
         &mut self,
-        target: &Target,
+        to: &Rc<Vif>,
         first: &[u8],
         pieces: &[Piece],
         scratch: &mut Scratch,
     ) {
-        let Target::Vif(to) = target else { return };
         let takes = to.abilities.segmentation.contains(&true);
         let segment = takes.then(|| Incoming::new(first, pieces, &mut self.chunk));
         let segment = segment.flatten();

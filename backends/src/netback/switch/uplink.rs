@@ -7,8 +7,9 @@ use core::future::poll_fn;
 use core::task::{Context, Poll};
 
 use super::arrivals::Arrivals;
-use super::{PortId, Route, Switch};
+use super::{PortId, Route, Switch, Target};
 use crate::host::{Host, Nic, Piece};
+use crate::netback::offload::acknowledge;
 use crate::netback::packet::{HEADER, addresses};
 use crate::netback::scratch::Scratch;
 use crate::signal::Signal;
@@ -115,8 +116,11 @@ impl Attached {
                 let mut scratch = scratch.borrow_mut();
                 scratch.begin();
                 let mut arrivals = Arrivals::new(&uplink, host.now());
-                for frame in batch.frames() {
-                    self.forward(&switch, frame, &mut arrivals, &mut scratch);
+                let mut frames = batch.frames().peekable();
+                while let Some(frame) = frames.next() {
+                    if !frames.peek().is_some_and(|next| says_it_all(next, frame)) {
+                        self.forward(&switch, frame, &mut arrivals, &mut scratch);
+                    }
                 }
                 arrivals.end(&mut scratch);
                 scratch.plan.run(&*host);
@@ -159,16 +163,38 @@ impl Attached {
         let Some((dest, source)) = addresses(header) else {
             return;
         };
+        if let Some(to) = arrivals.known_way(dest, source) {
+            arrivals.unicast(&to, header, pieces, scratch);
+            return;
+        }
         // Nobody out there is one of our guests.
         if !switch.learn(self.port, source, arrivals.now) {
             return;
         }
         match switch.route(self.port, dest, arrivals.now) {
-            Route::Nowhere => {}
-            Route::To(target) => arrivals.unicast(&target, header, pieces, scratch),
+            Route::Nowhere | Route::To(Target::Uplink(_)) => {}
+            Route::To(Target::Vif(to)) => {
+                arrivals.remember_way(dest, source, &to);
+                arrivals.unicast(&to, header, pieces, scratch);
+            }
             Route::Flood(targets) => arrivals.flood(&targets, header, pieces, scratch),
         }
     }
+}
+
+/// Whether a frame is an acknowledgement that makes the one before it superfluous.
+fn says_it_all(frame: &[Piece], before: &[Piece]) -> bool {
+    let (mut this, mut last) = ([0; HEADER], [0; HEADER]);
+    let is_short = |pieces: &[Piece]| {
+        let len: usize = pieces.iter().map(|piece| piece.len).sum();
+        len <= acknowledge::LONGEST
+    };
+    is_short(before)
+        && is_short(frame)
+        && acknowledge::is_superseded(
+            first_bytes(before, &mut last),
+            first_bytes(frame, &mut this),
+        )
 }
 
 /// A frame's first bytes: as many as there are and `bytes` holds.
