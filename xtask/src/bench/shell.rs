@@ -66,7 +66,7 @@ impl Shell {
         let deadline = Instant::now() + BOOT_PATIENCE;
         self.hear(GREETING, deadline)?;
         self.hear("# ", deadline)?;
-        self.run("stty -echo; PATH=/usr/sbin:/usr/bin; mount -t tmpfs tmp /tmp; cd /tmp")?;
+        self.run("stty -echo; PS1=; PATH=/usr/sbin:/usr/bin; mount -t tmpfs tmp /tmp; cd /tmp")?;
         Ok(())
     }
 
