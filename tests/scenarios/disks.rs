@@ -54,7 +54,6 @@ const FIO_FOREVER: &str = "fio --name=forever --filename=/dev/xvdb --size=16m --
     --verify=crc32c --verify_fatal=1 --loops=100000 --output=/run/forever.txt; true";
 
 #[test]
-#[ignore = "a whole Debian, minutes long: see tests/README.md"]
 fn a_debian_on_disks_reads_what_it_wrote() {
     let root = DiskFile::root("disks-root");
     let scratch = DiskFile::empty("disks-scratch", 256);

@@ -33,7 +33,6 @@ struct End<'a> {
 }
 
 #[test]
-#[ignore = "a whole Debian, minutes long: see tests/README.md"]
 fn two_debians_talk_to_each_other_and_to_the_world() {
     let (left_root, right_root) = (DiskFile::root("net-left"), DiskFile::root("net-right"));
     let [left_way, right_way] = Way::new();

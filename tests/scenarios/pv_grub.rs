@@ -15,7 +15,6 @@ fn pv_grub() -> PathBuf {
 }
 
 #[test]
-#[ignore = "a whole Debian, minutes long: see tests/README.md"]
 fn pv_grub_boots_the_kernel_inside_the_image() {
     let root = DiskFile::root("pvgrub-root");
     let [way] = Way::new();
