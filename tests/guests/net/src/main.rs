@@ -2,7 +2,10 @@
 //!
 //! - `echo [port=7]`: a TCP server that sends back what it gets; UDP too. For ever, or `ops=N`
 //!   connections.
-//! - `sink [port=9]`: takes a TCP stream and says how much came when the other end closes.
+//! - `sink [port=9]`: takes TCP streams and says of each how much came, when the other end closes.
+//!   For ever, or `ops=N` of them.
+//! - `serve [port=19]`: the same, and gives: a client's first line is a number, and it gets that many
+//!   bytes. What it sends after the line is taken.
 //! - `source to=ADDRESS [port=9] [bytes=N]`: sends a stream, and says what a byte has cost.
 //! - `ping to=ADDRESS [count=N]`: ICMP echo; says what a round trip has cost.
 //! - `flood to=MAC [count=N] [size=N]`: raw frames as fast as they go.
@@ -19,6 +22,8 @@ extern crate alloc;
 
 #[cfg(target_os = "none")]
 mod kernel;
+#[cfg(any(target_os = "none", test))]
+mod wanted;
 
 #[cfg(target_os = "none")]
 frontends::entry!(kernel::main);

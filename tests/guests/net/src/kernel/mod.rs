@@ -3,6 +3,7 @@
 mod flood;
 mod hostile;
 mod ping;
+mod serve;
 mod stack;
 mod tcp;
 
@@ -101,7 +102,8 @@ fn run(start: &'static StartOfDay) -> Result<String, Failed> {
     let mode = start.arguments().first().copied().unwrap_or("echo");
     match mode {
         "echo" => tcp::echo(host),
-        "sink" => tcp::sink(host),
+        "sink" => serve::sink(host),
+        "serve" => serve::serve(host),
         "source" => tcp::source(host),
         "ping" => ping::run(host),
         "flood" => flood::run(&mut host),

@@ -4,6 +4,7 @@ use alloc::{format, string::String, vec};
 
 use frontends::{
     events,
+    guest_abi::io::netif::MAX_TX_SIZE,
     netfront::{Netfront, phy::NetDevice},
     println,
     time::{self, Alarm},
@@ -21,8 +22,9 @@ use super::{Failed, Host, VCPU};
 /// Tokens of our watches.
 const ORDER: &str = "order";
 const PLUG: &str = "plug";
-/// Bytes of a socket's buffer.
-pub(super) const BUFFER: usize = 256 << 10;
+/// Bytes of a socket's buffer: eight packets of the greatest length, so that none is cut where the
+/// buffer begins anew.
+const BUFFER: usize = 8 * (MAX_TX_SIZE - 54);
 /// The longest sleep, in nanoseconds.
 const LONGEST: u64 = 10_000_000_000;
 
@@ -104,7 +106,12 @@ impl Stack {
 
     /// A TCP socket.
     pub(super) fn tcp(&mut self) -> SocketHandle {
-        let buffer = || tcp::SocketBuffer::new(vec![0; BUFFER]);
+        self.tcp_with(0)
+    }
+
+    /// A TCP socket whose buffers are made of a byte.
+    pub(super) fn tcp_with(&mut self, byte: u8) -> SocketHandle {
+        let buffer = || tcp::SocketBuffer::new(vec![byte; BUFFER]);
         let mut socket = tcp::Socket::new(buffer(), buffer());
         socket.set_ack_delay(None);
         socket.set_nagle_enabled(false);

@@ -1,4 +1,4 @@
-//! Streams: echoed, discarded, sent.
+//! Streams: echoed, sent.
 
 use alloc::{format, string::String, vec};
 
@@ -18,7 +18,7 @@ const PATIENCE: u64 = 3_000_000_000;
 /// Connections served at once.
 const CONNECTIONS: usize = 4;
 
-fn port(host: &Host, default: u16) -> u16 {
+pub(super) fn port(host: &Host, default: u16) -> u16 {
     let port = host
         .number("port")
         .and_then(|port| u16::try_from(port).ok());
@@ -89,39 +89,8 @@ fn echo_datagrams(stack: &mut Stack, handle: SocketHandle, buffer: &mut [u8]) ->
     any
 }
 
-/// Takes a stream and says how much came.
-pub(super) fn sink(host: Host) -> Result<String, Failed> {
-    let (port, limit) = (port(&host, 9), host.number("ops").unwrap_or(u64::MAX));
-    let mut stack = Stack::new(host)?;
-    let handle = stack.tcp();
-    stack.come_up()?;
-    let (mut served, mut bytes, mut since) = (0, 0_u64, None);
-    while !stack.stopping && served < limit {
-        let socket = stack.sockets.get_mut::<tcp::Socket<'_>>(handle);
-        let mut busy = false;
-        if !socket.is_open() {
-            let listening = socket.listen(port);
-            listening.map_err(|error| Failed(format!("{error}")))?;
-        } else if socket.can_recv() {
-            let start = time::now(VCPU);
-            since.get_or_insert((start, time::cycles()));
-            let taken = socket.recv(|data| (data.len(), data.len())).unwrap_or(0);
-            bytes += taken as u64;
-            busy = true;
-        } else if !socket.may_recv() && socket.state() == tcp::State::CloseWait {
-            socket.close();
-            served += 1;
-            tell("sink", bytes, since.take());
-            bytes = 0;
-        }
-        stack.turn(busy)?;
-    }
-    close(&mut stack, handle)?;
-    Ok(format!("streams={served}"))
-}
-
 /// Says how long so many bytes have taken.
-fn tell(what: &str, bytes: u64, since: Option<(u64, u64)>) {
+pub(super) fn tell(what: &str, bytes: u64, since: Option<(u64, u64)>) {
     let (start, cycles) = since.unwrap_or((time::now(VCPU), time::cycles()));
     let nanoseconds = (time::now(VCPU) - start).max(1);
     let ticks = time::cycles().wrapping_sub(cycles);
