@@ -4,6 +4,7 @@
 //! words are accessed as atomics, so a hostile peer can change values but not
 //! break this program.
 
+use alloc::vec::Vec;
 use core::{
     fmt,
     ptr::NonNull,
@@ -92,6 +93,18 @@ impl SharedBytes {
         let from = self.at(offset, to.len());
         // SAFETY: `at` has checked the source, and `to` is exclusive, so the two do not overlap.
         unsafe { core::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
+    }
+
+    /// Copies bytes out, to the end of a list.
+    pub fn append_to(&self, offset: usize, len: usize, to: &mut Vec<u8>) {
+        let from = self.at(offset, len);
+        to.reserve(len);
+        let end = to.spare_capacity_mut().as_mut_ptr().cast();
+        // SAFETY: `at` has checked the source; there is room for as many bytes, which nobody uses.
+        unsafe { core::ptr::copy_nonoverlapping(from, end, len) };
+        let len = to.len() + len;
+        // SAFETY: those bytes have just been written.
+        unsafe { to.set_len(len) };
     }
 
     /// Copies bytes in.

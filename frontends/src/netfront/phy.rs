@@ -85,12 +85,15 @@ impl phy::RxToken for RxToken<'_> {
 
 impl phy::TxToken for TxToken<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        self.frame.clear();
-        self.frame.resize(len, 0);
-        let result = f(self.frame);
-        let offload = offload(self.card, self.frame, self.segment);
+        if self.frame.len() < len {
+            self.frame.resize(len, 0);
+        }
+        // What an earlier frame has left there is written over.
+        let frame = &mut self.frame[..len];
+        let result = f(frame);
+        let offload = offload(self.card, frame, self.segment);
         // There was room when the token was made. A frame that is too long is lost, as on a wire.
-        let _ = self.card.send(self.frame, offload);
+        let _ = self.card.send(frame, offload);
         result
     }
 

@@ -135,12 +135,10 @@ impl RxQueue {
 
     /// Copies a piece out of its page.
     fn copy(&mut self, index: usize, offset: usize, len: usize) -> Result<(), DeviceError> {
-        let start = self.frame.len();
-        if offset + len > PAGE_SIZE || start + len > MAX_TX_SIZE {
+        if offset + len > PAGE_SIZE || self.frame.len() + len > MAX_TX_SIZE {
             return Err(DeviceError::Broken("a frame beyond its page"));
         }
-        self.frame.resize(start + len, 0);
-        self.pages[index].read(offset, &mut self.frame[start..]);
+        self.pages[index].append_to(offset, len, &mut self.frame);
         Ok(())
     }
 }

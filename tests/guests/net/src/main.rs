@@ -7,6 +7,7 @@
 //! - `serve [port=19]`: the same, and gives: a client's first line is a number, and it gets that many
 //!   bytes. What it sends after the line is taken.
 //! - `source to=ADDRESS [port=9] [bytes=N]`: sends a stream, and says what a byte has cost.
+//!   With `pattern` its bytes tell their places, and a `sink` with `pattern` looks at each.
 //! - `ping to=ADDRESS [count=N]`: ICMP echo; says what a round trip has cost.
 //! - `flood to=MAC [count=N] [size=N]`: raw frames as fast as they go.
 //! - `hostile`: breaks the rules in each way there is; `attack NAME done: …` after each.
@@ -22,6 +23,8 @@ extern crate alloc;
 
 #[cfg(target_os = "none")]
 mod kernel;
+#[cfg(any(target_os = "none", test))]
+mod pattern;
 #[cfg(any(target_os = "none", test))]
 mod wanted;
 

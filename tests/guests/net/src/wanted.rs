@@ -1,7 +1,7 @@
 //! The first line of a stream: how many bytes the client wants.
 
 /// What has come of the line.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Line {
     number: u64,
     /// Something else than a number came.

@@ -63,13 +63,18 @@ impl Host {
         self.start.argument(name)?.parse().ok()
     }
 
+    /// Whether the command line has a word.
+    pub(crate) fn has_word(&self, word: &str) -> bool {
+        self.start.arguments().contains(&word)
+    }
+
     /// Connects to the card.
     pub(crate) fn connect(&mut self) -> Result<Netfront, Failed> {
         let wish = Options::default();
         let queues = self.number("queues").and_then(|n| u16::try_from(n).ok());
         let options = Options {
             queues: queues.unwrap_or(wish.queues),
-            large_frames: !self.start.arguments().contains(&"small"),
+            large_frames: !self.has_word("small"),
         };
         let card = Netfront::connect(&mut self.store, &self.grants, self.id, options)?;
         Ok(card)

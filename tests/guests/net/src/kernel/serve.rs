@@ -10,7 +10,7 @@ use super::{
     stack::Stack,
     tcp::{port, tell},
 };
-use crate::wanted::Line;
+use crate::{pattern, wanted::Line};
 
 /// Connections at once, those included that are about to end.
 const CONNECTIONS: usize = 4;
@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const IDLE: Duration = Duration::from_secs(10);
 
 /// One connection, from its beginning to its end.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Talk {
     /// When the first byte came.
     since: Option<(u64, u64)>,
@@ -27,18 +27,13 @@ struct Talk {
     line: Option<Line>,
     given: u64,
     taken: u64,
+    /// Whether what comes is to be looked at, and what it has been so far.
+    pattern: Option<bool>,
     /// The client has been told that nothing more will come.
     closed: bool,
 }
 
 impl Talk {
-    fn new(asked: bool) -> Self {
-        Self {
-            line: asked.then(Line::default),
-            ..Self::default()
-        }
-    }
-
     /// Moves what can be moved; whether that was anything.
     fn turn(&mut self, socket: &mut tcp::Socket<'_>) -> bool {
         let taken = self.take(socket);
@@ -55,7 +50,11 @@ impl Talk {
             // Refused if the client has just gone; the socket says so by itself.
             let _ = socket.recv(|data| {
                 let skipped = line.map_or(0, |line| line.feed(data));
-                self.taken += (data.len() - skipped) as u64;
+                let rest = data.get(skipped..).unwrap_or_default();
+                if let Some(fits) = &mut self.pattern {
+                    *fits &= pattern::fits(self.taken, rest);
+                }
+                self.taken += rest.len() as u64;
                 (data.len(), ())
             });
             any = true;
@@ -108,18 +107,26 @@ impl Talk {
 
 /// Takes streams, and says of each how much came.
 pub(super) fn sink(host: Host) -> Result<String, Failed> {
-    run(host, "sink", 9, false)
+    let fresh = Talk {
+        pattern: host.has_word("pattern").then_some(true),
+        ..Talk::default()
+    };
+    run(host, "sink", 9, &fresh)
 }
 
 /// Takes streams and gives them: a client's first line is how many bytes it wants.
 pub(super) fn serve(host: Host) -> Result<String, Failed> {
-    run(host, "serve", 19, true)
+    let fresh = Talk {
+        line: Some(Line::default()),
+        ..Talk::default()
+    };
+    run(host, "serve", 19, &fresh)
 }
 
-fn run(host: Host, what: &str, default_port: u16, asked: bool) -> Result<String, Failed> {
+fn run(host: Host, what: &str, default_port: u16, fresh: &Talk) -> Result<String, Failed> {
     let (port, limit) = (port(&host, default_port), host.number("ops"));
     let mut stack = Stack::new(host)?;
-    let mut talks = [(); CONNECTIONS].map(|()| (stack.tcp_with(b'x'), Talk::new(asked)));
+    let mut talks = [(); CONNECTIONS].map(|()| (stack.tcp_with(b'x'), fresh.clone()));
     stack.come_up()?;
     let mut served = 0;
     while !stack.stopping && limit.is_none_or(|limit| served < limit) {
@@ -136,9 +143,12 @@ fn run(host: Host, what: &str, default_port: u16, asked: bool) -> Result<String,
             }
             if let Some(since) = talk.since {
                 served += 1;
+                if talk.pattern == Some(false) {
+                    return Err("a byte is not where it belongs".into());
+                }
                 tell(what, talk.given + talk.taken, Some(since));
             }
-            *talk = Talk::new(asked);
+            *talk = fresh.clone();
             socket.set_timeout(Some(PATIENCE));
             socket.set_keep_alive(Some(IDLE));
             let listening = socket.listen(port);

@@ -12,6 +12,7 @@ use super::{
     Failed, Host, VCPU,
     stack::{Stack, address},
 };
+use crate::pattern;
 
 /// How long the other end may take to hear that a stream has ended: in nanoseconds.
 const PATIENCE: u64 = 3_000_000_000;
@@ -106,10 +107,11 @@ pub(super) fn source(host: Host) -> Result<String, Failed> {
     let to = address(&host, "to").ok_or("to=ADDRESS is missing")?;
     let (port, total) = (port(&host, 9), host.number("bytes").unwrap_or(64 << 20));
     let mut stack = Stack::new(host)?;
-    let handle = stack.tcp();
+    let pattern = stack.host.has_word("pattern");
+    let handle = stack.tcp_with(b'x');
     stack.come_up()?;
     stack.connect(handle, to, port)?;
-    let (block, mut sent, mut since) = (vec![0x5a; 64 << 10], 0_u64, None);
+    let (mut sent, mut since) = (0_u64, None);
     loop {
         let socket = stack.sockets.get_mut::<tcp::Socket<'_>>(handle);
         let mut busy = false;
@@ -119,8 +121,15 @@ pub(super) fn source(host: Host) -> Result<String, Failed> {
         if socket.can_send() && sent < total {
             since.get_or_insert((time::now(VCPU), time::cycles()));
             let left = usize::try_from(total - sent).unwrap_or(usize::MAX);
-            let piece = block.get(..left).unwrap_or(&block);
-            let count = socket.send_slice(piece).unwrap_or(0);
+            let count = socket.send(|room| {
+                let count = room.len().min(left);
+                // Without, the buffer's own bytes go: no others are ever in it.
+                if pattern {
+                    pattern::fill(sent, &mut room[..count]);
+                }
+                (count, count)
+            });
+            let count = count.unwrap_or(0);
             sent += count as u64;
             busy = count > 0;
         }
