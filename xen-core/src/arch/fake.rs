@@ -10,6 +10,7 @@ pub use percpu::this_cpu;
 /// Copies between the core and a guest.
 pub mod guest_memory {
     pub use crate::arch::fault::Fault;
+    use core::mem::MaybeUninit;
     use guest_abi::frame::GuestVirtAddr;
 
     /// There is no guest.
@@ -17,6 +18,17 @@ pub mod guest_memory {
     /// # Errors
     /// Always.
     pub fn copy_from_guest(_from: GuestVirtAddr, _into: &mut [u8]) -> Result<(), Fault> {
+        Err(Fault)
+    }
+
+    /// There is no guest.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn copy_values_from_guest<T>(
+        _from: GuestVirtAddr,
+        _room: &mut [MaybeUninit<T>],
+    ) -> Result<&[T], Fault> {
         Err(Fault)
     }
 

@@ -11,20 +11,19 @@ use guest_abi::ids::DomId;
 use super::entry::Access;
 use super::refusal::Refusal;
 
-/// The core's own record of one entry.
+/// The core's own record of one entry. All zero: nobody uses it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Active {
-    frame: Mfn,
+    /// As wide as in the entry.
+    frame: u32,
     mapper: DomId,
     readers: u32,
     writers: u32,
 }
 
-/// What one more use asks of the shared entry.
+/// What one more use of an entry in use asks of the shared word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ask {
-    /// Take the entry and read its frame: nobody uses it yet.
-    TakeAndRead,
     /// Take the entry for writing, too: so far it is only read.
     Take,
     /// Nothing.
@@ -39,17 +38,29 @@ impl Active {
 
     /// The frame that the uses go to.
     pub const fn frame(self) -> Mfn {
-        self.frame
+        Mfn::new(self.frame as u64)
     }
 
-    /// What a use by `mapper` must do with the shared entry first.
+    /// The first use: of what the entry, now taken, says.
+    #[must_use]
+    pub const fn first(mapper: DomId, frame: u32, access: Access) -> Self {
+        let (readers, writers) = match access {
+            Access::Read => (1, 0),
+            Access::Write => (0, 1),
+        };
+        Self {
+            frame,
+            mapper,
+            readers,
+            writers,
+        }
+    }
+
+    /// What one more use by `mapper` must do with the shared word first.
     ///
     /// # Errors
     /// When the entry is in use by another domain, or too often.
     pub fn ask(self, mapper: DomId, access: Access) -> Result<Ask, Refusal> {
-        if self.is_idle() {
-            return Ok(Ask::TakeAndRead);
-        }
         if self.mapper != mapper {
             return Err(Refusal::InUse(self.mapper));
         }
@@ -60,16 +71,6 @@ impl Active {
             Access::Write if self.writers == 0 => Ask::Take,
             _ => Ask::Nothing,
         })
-    }
-
-    /// The entry with its frame fixed, ahead of the first use.
-    #[must_use]
-    pub const fn fixed(self, mapper: DomId, frame: Mfn) -> Self {
-        Self {
-            frame,
-            mapper,
-            ..self
-        }
     }
 
     /// One more use, whose [`Ask`] has been answered.
@@ -84,6 +85,7 @@ impl Active {
 
     /// One use fewer, and the marks on the shared entry that end with it.
     #[must_use]
+    #[inline]
     pub fn unused(mut self, access: Access) -> (Self, GrantEntryFlags) {
         let count = match access {
             Access::Read => &mut self.readers,
@@ -113,21 +115,19 @@ mod tests {
     const MAPPER: DomId = DomId::new(1);
 
     #[test]
-    fn only_the_first_use_reads_the_frame() {
-        let idle = Active::default();
-        assert_eq!(idle.ask(MAPPER, Access::Read), Ok(Ask::TakeAndRead));
-        let read = idle.fixed(MAPPER, Mfn::new(7)).used(Access::Read);
+    fn later_uses_take_the_entry_only_for_more_than_before() {
+        let read = Active::first(MAPPER, 7, Access::Read);
         assert_eq!(read.ask(MAPPER, Access::Read), Ok(Ask::Nothing));
         assert_eq!(read.ask(MAPPER, Access::Write), Ok(Ask::Take));
         assert!(read.ask(DomId::new(2), Access::Read).is_err());
+        let written = Active::first(MAPPER, 7, Access::Write);
+        assert_eq!(written.ask(MAPPER, Access::Write), Ok(Ask::Nothing));
+        assert_eq!(written.frame(), Mfn::new(7));
     }
 
     #[test]
     fn the_marks_end_with_the_last_use_of_their_kind() {
-        let both = Active::default()
-            .fixed(MAPPER, Mfn::new(7))
-            .used(Access::Read)
-            .used(Access::Write);
+        let both = Active::first(MAPPER, 7, Access::Read).used(Access::Write);
         let (read, over) = both.unused(Access::Write);
         assert_eq!(over, GrantEntryFlags::WRITING);
         let (idle, over) = read.unused(Access::Read);

@@ -33,14 +33,36 @@ impl Page {
             is_grant,
         }
     }
+
+    /// Of a grant: which. Of the field, a reference is the lower half.
+    const fn reference(self) -> GrantRef {
+        GrantRef::new((self.what & 0xffff_ffff) as u32)
+    }
+}
+
+/// The two sides of a copy.
+#[derive(Clone, Copy)]
+enum Side {
+    Source,
+    Dest,
+}
+
+impl Side {
+    const fn access(self) -> Access {
+        match self {
+            Self::Source => Access::Read,
+            Self::Dest => Access::Write,
+        }
+    }
 }
 
 /// A page, claimed for one side of a copy.
-struct Claim<P> {
+#[derive(Clone, Copy)]
+struct Claim {
     page: Page,
     frame: Mfn,
-    access: Access,
-    grant: Option<(P, GrantRef)>,
+    /// Which of the copier's peers granted it; `None` for one of the caller's own.
+    granter: Option<usize>,
 }
 
 /// Copies on behalf of one caller, one after the other.
@@ -50,10 +72,9 @@ struct Claim<P> {
 pub struct Copier<'a, P: Party, M: CopyMachine> {
     caller: &'a P,
     machine: &'a M,
-    source: Option<Claim<P>>,
-    dest: Option<Claim<P>>,
-    /// The two domains named last, the very last one first: enough for copies between two guests.
-    peers: [Option<(DomIdArg, P)>; 2],
+    /// By [`Side`].
+    claims: [Option<Claim>; 2],
+    peers: Peers<P>,
 }
 
 impl<'a, P: Party, M: CopyMachine> Copier<'a, P, M> {
@@ -62,9 +83,8 @@ impl<'a, P: Party, M: CopyMachine> Copier<'a, P, M> {
         Self {
             caller,
             machine,
-            source: None,
-            dest: None,
-            peers: [None, None],
+            claims: [None; 2],
+            peers: Peers::new(),
         }
     }
 
@@ -72,6 +92,7 @@ impl<'a, P: Party, M: CopyMachine> Copier<'a, P, M> {
     ///
     /// # Errors
     /// Why no byte was copied.
+    #[inline]
     pub fn copy(
         &mut self,
         op: &GrantCopy,
@@ -84,34 +105,72 @@ impl<'a, P: Party, M: CopyMachine> Copier<'a, P, M> {
         }
         let flags = CopyFlags::from_bits_truncate(op.flags);
         let source = Page::of(&op.source, flags.contains(CopyFlags::SOURCE_GREF));
-        let source = match &self.source {
-            Some(claim) if claim.page == source => claim.frame,
-            _ => {
-                let claim = self.claim(source, Access::Read, &find)?;
-                claim.put_in(&mut self.source, self.machine)
-            }
+        let source = match self.claimed(Side::Source, source) {
+            Some(frame) => frame,
+            None => self.claim_source(source, &find)?,
         };
         let dest = Page::of(&op.dest, flags.contains(CopyFlags::DEST_GREF));
-        let dest = match &self.dest {
-            Some(claim) if claim.page == dest => claim.frame,
-            _ => {
-                let claim = self.claim(dest, Access::Write, &find)?;
-                claim.put_in(&mut self.dest, self.machine)
-            }
+        let dest = match self.claimed(Side::Dest, dest) {
+            Some(frame) => frame,
+            None => self.claim_dest(dest, &find)?,
         };
         self.machine.copy((source, from), (dest, to), len);
         Ok(())
     }
 
-    fn claim(
+    /// The frame, if this very page is claimed for that side.
+    #[inline]
+    fn claimed(&self, side: Side, page: Page) -> Option<Mfn> {
+        match &self.claims[side as usize] {
+            Some(claim) if claim.page == page => Some(claim.frame),
+            _ => None,
+        }
+    }
+
+    // One function for each side: `claim` once over, with the access known.
+
+    #[inline(never)]
+    fn claim_source(
         &mut self,
         page: Page,
-        access: Access,
         find: &impl Fn(DomIdArg) -> Option<P>,
-    ) -> Result<Claim<P>, Refusal> {
-        if page.is_grant {
-            return self.claim_granted(page, access, find);
-        }
+    ) -> Result<Mfn, Refusal> {
+        self.claim(Side::Source, page, find)
+    }
+
+    #[inline(never)]
+    fn claim_dest(
+        &mut self,
+        page: Page,
+        find: &impl Fn(DomIdArg) -> Option<P>,
+    ) -> Result<Mfn, Refusal> {
+        self.claim(Side::Dest, page, find)
+    }
+
+    /// Claims a page for that side in place of the one before.
+    #[inline(always)]
+    fn claim(
+        &mut self,
+        side: Side,
+        page: Page,
+        find: &impl Fn(DomIdArg) -> Option<P>,
+    ) -> Result<Mfn, Refusal> {
+        self.release(side);
+        let (frame, granter) = if page.is_grant {
+            let (frame, granter) = self.begin(side, page, find)?;
+            (frame, Some(granter))
+        } else {
+            (self.hold_own(page, side.access())?, None)
+        };
+        self.claims[side as usize] = Some(Claim {
+            page,
+            frame,
+            granter,
+        });
+        Ok(frame)
+    }
+
+    fn hold_own(&self, page: Page, access: Access) -> Result<Mfn, Refusal> {
         // By frame number only one's own: foreign memory is reached by grants alone.
         if page.domid != DomIdArg::SELF {
             return Err(GrantStatus::PermissionDenied.into());
@@ -120,85 +179,115 @@ impl<'a, P: Party, M: CopyMachine> Copier<'a, P, M> {
         self.machine
             .hold(self.caller.id(), frame, access)
             .map_err(|_| GrantStatus::BadPage)?;
-        Ok(Claim {
-            page,
-            frame,
-            access,
-            grant: None,
-        })
+        Ok(frame)
     }
 
-    fn claim_granted(
+    /// Begins a use of the grant that `page` means: its frame, and the peer that granted it.
+    #[inline(always)]
+    fn begin(
         &mut self,
+        side: Side,
         page: Page,
-        access: Access,
         find: &impl Fn(DomIdArg) -> Option<P>,
-    ) -> Result<Claim<P>, Refusal> {
-        let granter = self.peer(page.domid, find)?.clone();
-        // Of the field, a reference is the lower half.
-        let reference = GrantRef::new((page.what & 0xffff_ffff) as u32);
-        let frame = begin_use(&granter, reference, self.caller.id(), access, self.machine)?;
-        Ok(Claim {
-            page,
-            frame,
-            access,
-            grant: Some((granter, reference)),
-        })
+    ) -> Result<(Mfn, usize), Refusal> {
+        let index = match self.peers.index_of(page.domid) {
+            Some(index) => index,
+            None => self.meet(side, page.domid, find)?,
+        };
+        let granter = self.peers.get(index).ok_or(GrantStatus::BadDomain)?;
+        let (caller, access) = (self.caller.id(), side.access());
+        let frame = begin_use(granter, page.reference(), caller, access, self.machine)?;
+        Ok((frame, index))
     }
 
-    /// The domain of that number.
-    fn peer(
+    /// Looks a domain up that is no peer yet, and makes it one.
+    #[cold]
+    fn meet(
         &mut self,
+        side: Side,
         domid: DomIdArg,
         find: &impl Fn(DomIdArg) -> Option<P>,
-    ) -> Result<&P, Refusal> {
-        let is_named = |peer: &Option<(DomIdArg, P)>| matches!(peer, Some((id, _)) if *id == domid);
-        let [last, other] = &mut self.peers;
-        if !is_named(last) {
-            core::mem::swap(last, other);
+    ) -> Result<usize, Refusal> {
+        let peer = find(domid).ok_or(GrantStatus::BadDomain)?;
+        let other = match side {
+            Side::Source => Side::Dest,
+            Side::Dest => Side::Source,
+        };
+        let in_use = self.claims[other as usize].and_then(|claim| claim.granter);
+        Ok(self.peers.insert(domid, peer, in_use))
+    }
+
+    /// Lets go of the page claimed for that side.
+    #[inline(always)]
+    fn release(&mut self, side: Side) {
+        let Some(claim) = self.claims[side as usize].take() else {
+            return;
+        };
+        let (frame, access) = (claim.frame, side.access());
+        match claim.granter.and_then(|index| self.peers.get(index)) {
+            Some(granter) => {
+                end_use(granter, claim.page.reference(), frame, access, self.machine);
+            }
+            None => self.machine.let_go(frame, access),
         }
-        if !is_named(last) {
-            *last = Some((domid, find(domid).ok_or(GrantStatus::BadDomain)?));
+    }
+}
+
+/// How many other domains a copier remembers: those of a source and a destination, and one more,
+/// so that two sources may take turns.
+const PEERS: usize = 3;
+
+/// Domains that were looked up, by the number that the caller has for them.
+///
+/// Each is held as long as it stands here; a claim names the one that granted its page by index.
+struct Peers<P> {
+    known: [Option<(DomIdArg, P)>; PEERS],
+    /// The place that the next one takes.
+    next: usize,
+}
+
+impl<P> Peers<P> {
+    const fn new() -> Self {
+        Self {
+            known: [const { None }; PEERS],
+            next: 0,
         }
-        match last {
-            Some((_, peer)) => Ok(peer),
-            None => Err(GrantStatus::BadDomain.into()),
+    }
+
+    #[inline]
+    fn index_of(&self, domid: DomIdArg) -> Option<usize> {
+        self.known
+            .iter()
+            .position(|known| matches!(known, Some((id, _)) if *id == domid))
+    }
+
+    #[inline]
+    fn get(&self, index: usize) -> Option<&P> {
+        self.known.get(index)?.as_ref().map(|(_, peer)| peer)
+    }
+
+    /// Remembers one more in the place of another, which is not that of `in_use`.
+    fn insert(&mut self, domid: DomIdArg, peer: P, in_use: Option<usize>) -> usize {
+        if in_use == Some(self.next) {
+            self.next = (self.next + 1) % PEERS;
         }
+        let index = self.next % PEERS;
+        self.known[index] = Some((domid, peer));
+        self.next = (index + 1) % PEERS;
+        index
     }
 }
 
 impl<P: Party, M: CopyMachine> fmt::Debug for Copier<'_, P, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let frame = |claim: &Option<Claim<P>>| claim.as_ref().map(|claim| claim.frame);
-        let (source, dest) = (frame(&self.source), frame(&self.dest));
+        let [source, dest] = self.claims.map(|claim| claim.map(|claim| claim.frame));
         write!(f, "Copier({source:?} to {dest:?})")
     }
 }
 
 impl<P: Party, M: CopyMachine> Drop for Copier<'_, P, M> {
     fn drop(&mut self) {
-        for claim in [self.source.take(), self.dest.take()].into_iter().flatten() {
-            claim.release(self.machine);
-        }
-    }
-}
-
-impl<P: Party> Claim<P> {
-    /// Takes the place of the claim before it; the frame.
-    fn put_in(self, slot: &mut Option<Self>, machine: &impl Machine) -> Mfn {
-        let frame = self.frame;
-        if let Some(before) = slot.replace(self) {
-            before.release(machine);
-        }
-        frame
-    }
-
-    fn release(self, machine: &impl Machine) {
-        match self.grant {
-            Some((granter, reference)) => {
-                end_use(&granter, reference, self.frame, self.access, machine);
-            }
-            None => machine.let_go(self.frame, self.access),
-        }
+        self.release(Side::Source);
+        self.release(Side::Dest);
     }
 }

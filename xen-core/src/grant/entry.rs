@@ -53,6 +53,10 @@ impl Word for core::sync::atomic::AtomicU32 {
     }
 }
 
+/// The part that says whether something is granted, and to whom.
+const GRANTED: u32 = 0xffff << 16 | GTF_TYPE_MASK as u32;
+const READONLY: u32 = GrantEntryFlags::READONLY.bits() as u32;
+
 /// A copy of the word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EntryWord(u32);
@@ -77,15 +81,12 @@ impl EntryWord {
     ///
     /// # Errors
     /// When it grants nothing, or not to `mapper`, or not that.
+    #[inline]
     pub fn used_by(self, mapper: DomId, access: Access) -> Result<Self, Refusal> {
-        let [low, high, d0, d1] = self.0.to_le_bytes();
-        let flags = u16::from_le_bytes([low, high]);
-        let grantee = u16::from_le_bytes([d0, d1]);
-        if flags & GTF_TYPE_MASK != GTF_PERMIT_ACCESS || grantee != mapper.get() {
+        if self.0 & GRANTED != Self::permit(mapper, GrantEntryFlags::empty()).0 {
             return Err(Refusal::NotGranted(self.0));
         }
-        let flags = GrantEntryFlags::from_bits_retain(flags);
-        if access == Access::Write && flags.contains(GrantEntryFlags::READONLY) {
+        if access == Access::Write && self.0 & READONLY != 0 {
             return Err(Refusal::ReadOnly);
         }
         let mark = match access {
@@ -100,18 +101,34 @@ impl EntryWord {
 ///
 /// # Errors
 /// As [`EntryWord::used_by`]; also when the granter never stops changing the word.
+#[inline]
 pub fn take(word: &impl Word, mapper: DomId, access: Access) -> Result<(), Refusal> {
-    for _ in 0..ATTEMPTS {
-        let before = EntryWord::new(word.read());
-        let after = before.used_by(mapper, access)?;
-        if word.exchange(before.get(), after.get()) {
+    if try_take(word, mapper, access)? {
+        return Ok(());
+    }
+    take_changing(word, mapper, access)
+}
+
+/// The granter has changed the word meanwhile: once more.
+#[cold]
+fn take_changing(word: &impl Word, mapper: DomId, access: Access) -> Result<(), Refusal> {
+    for _ in 1..ATTEMPTS {
+        if try_take(word, mapper, access)? {
             return Ok(());
         }
     }
     Err(Refusal::Changing)
 }
 
+#[inline]
+fn try_take(word: &impl Word, mapper: DomId, access: Access) -> Result<bool, Refusal> {
+    let before = EntryWord::new(word.read());
+    let after = before.used_by(mapper, access)?;
+    Ok(word.exchange(before.get(), after.get()))
+}
+
 /// Ends the marks that `flags` names.
+#[inline]
 pub fn release(word: &impl Word, flags: GrantEntryFlags) {
     if !flags.is_empty() {
         word.clear_bits(u32::from(flags.bits()));

@@ -33,6 +33,7 @@ const fn hold_for(access: Access) -> Hold {
     }
 }
 
+#[inline]
 fn hold(owner: DomId, frame: Mfn, access: Access) -> Result<(), Refusal> {
     mm::hold(owner, frame, hold_for(access)).map_err(Refusal::Frame)
 }
@@ -57,10 +58,12 @@ impl Caller<'_> {
 }
 
 impl Machine for Caller<'_> {
+    #[inline]
     fn hold(&self, owner: DomId, frame: Mfn, access: Access) -> Result<(), Refusal> {
         hold(owner, frame, access)
     }
 
+    #[inline]
     fn let_go(&self, frame: Mfn, access: Access) {
         mm::let_go(frame, hold_for(access));
     }
@@ -99,6 +102,7 @@ impl Machine for Caller<'_> {
 }
 
 impl CopyMachine for Caller<'_> {
+    #[inline]
     fn copy(&self, from: (Mfn, usize), to: (Mfn, usize), len: usize) {
         arch::direct_map::copy(address(from), address(to), len);
     }

@@ -208,6 +208,9 @@ fn map_reserved<P: Party>(
 ///
 /// # Errors
 /// The status that the ABI gives each failure; nothing has changed then.
+///
+/// Inlined wherever it is used: each knows the access, and copies do little else.
+#[inline(always)]
 pub(super) fn begin_use<P: Party>(
     granter: &P,
     reference: GrantRef,
@@ -220,14 +223,26 @@ pub(super) fn begin_use<P: Party>(
         .table
         .lock()
         .begin_use(reference, user, access)?;
-    if let Err(status) = machine.hold(granter.id(), frame, access) {
-        granter.grants().table.lock().end_use(reference, access);
-        return Err(status);
+    match machine.hold(granter.id(), frame, access) {
+        Ok(()) => Ok(frame),
+        Err(refusal) => Err(take_back(granter, reference, access, refusal)),
     }
-    Ok(frame)
+}
+
+/// Ends a use whose frame is not to be had.
+#[cold]
+fn take_back<P: Party>(
+    granter: &P,
+    reference: GrantRef,
+    access: Access,
+    refusal: Refusal,
+) -> Refusal {
+    granter.grants().table.lock().end_use(reference, access);
+    refusal
 }
 
 /// Ends what [`begin_use`] began.
+#[inline(always)]
 pub(super) fn end_use<P: Party>(
     granter: &P,
     reference: GrantRef,

@@ -19,6 +19,8 @@ pub mod refusal;
 pub mod table;
 
 #[cfg(test)]
+mod copy_tests;
+#[cfg(test)]
 mod domain_tests;
 #[cfg(test)]
 mod model_tests;

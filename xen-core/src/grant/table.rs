@@ -21,7 +21,7 @@ use crate::arch::shared_page::SharedPage;
 #[derive(Debug)]
 struct TableFrame {
     page: SharedPage,
-    active: Box<[Active]>,
+    active: Box<[Active; ENTRIES_PER_PAGE]>,
 }
 
 /// The table of one domain.
@@ -65,16 +65,9 @@ impl Table {
     ) -> Result<(), Errno> {
         while self.len() < count {
             self.frames.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-            let mut active = Vec::new();
-            active
-                .try_reserve_exact(ENTRIES_PER_PAGE)
-                .map_err(|_| Errno::ENOMEM)?;
-            active.resize(ENTRIES_PER_PAGE, Active::default());
+            let active = idle_entries()?;
             let page = SharedPage::new(new_frame()?);
-            self.frames.push(TableFrame {
-                page,
-                active: active.into_boxed_slice(),
-            });
+            self.frames.push(TableFrame { page, active });
         }
         Ok(())
     }
@@ -93,54 +86,76 @@ impl Table {
     /// [`Active::ask`].
     ///
     /// [`EntryWord::used_by`]: super::entry::EntryWord::used_by
+    #[inline(always)]
     pub fn begin_use(
         &mut self,
         reference: GrantRef,
         mapper: DomId,
         access: Access,
     ) -> Result<Mfn, Refusal> {
-        let (page, index) = self.locate(reference).ok_or(GrantStatus::BadGntref)?;
-        let active = page.active.get_mut(index).ok_or(GrantStatus::BadGntref)?;
-        let word = page.page.atomic_u32(index * ENTRY);
-        let first = active.is_idle();
-        let fixed = match active.ask(mapper, access)? {
-            Ask::TakeAndRead => {
-                entry::take(word, mapper, access)?;
-                // Read only now: the entry is marked, so a granter that plays by the rules no
-                // longer changes it, and for one that does not, whatever is read is checked.
-                let frame = entry::Word::read(page.page.atomic_u32(index * ENTRY + FRAME));
-                active.fixed(mapper, Mfn::new(u64::from(frame)))
-            }
-            Ask::Take => {
-                entry::take(word, mapper, access)?;
-                *active
-            }
-            Ask::Nothing => *active,
-        };
-        *active = fixed.used(access);
-        self.in_use += u32::from(first);
-        Ok(fixed.frame())
+        let (page, index, active) = self.locate(reference).ok_or(GrantStatus::BadGntref)?;
+        let word = page.atomic_u32(index * ENTRY);
+        if !active.is_idle() {
+            return use_again(active, word, mapper, access);
+        }
+        entry::take(word, mapper, access)?;
+        // Read only now: the entry is marked, so a granter that plays by the rules no longer
+        // changes it, and for one that does not, whatever is read is checked.
+        let frame = entry::Word::read(page.atomic_u32(index * ENTRY + FRAME));
+        let first = Active::first(mapper, frame, access);
+        *active = first;
+        self.in_use += 1;
+        Ok(first.frame())
     }
 
     /// Ends a use that [`begin_use`](Self::begin_use) began.
+    #[inline(always)]
     pub fn end_use(&mut self, reference: GrantRef, access: Access) {
-        let Some((page, index)) = self.locate(reference) else {
-            return;
-        };
-        let Some(active) = page.active.get_mut(index) else {
+        let Some((page, index, active)) = self.locate(reference) else {
             return;
         };
         let (rest, over) = active.unused(access);
         *active = rest;
-        entry::release(page.page.atomic_u32(index * ENTRY), over);
-        self.in_use -= u32::from(rest.is_idle());
+        entry::release(page.atomic_u32(index * ENTRY), over);
+        if rest.is_idle() {
+            self.in_use -= 1;
+        }
     }
 
-    fn locate(&mut self, reference: GrantRef) -> Option<(&mut TableFrame, usize)> {
+    /// The page that an entry lies in, its place there, and the record of it.
+    #[inline]
+    fn locate(&mut self, reference: GrantRef) -> Option<(SharedPage, usize, &mut Active)> {
         let reference = reference.get() as usize;
         let frame = self.frames.get_mut(reference / ENTRIES_PER_PAGE)?;
-        Some((frame, reference % ENTRIES_PER_PAGE))
+        let index = reference % ENTRIES_PER_PAGE;
+        Some((frame.page, index, &mut frame.active[index]))
     }
+}
+
+/// Begins a use of an entry that is in use already.
+#[cold]
+fn use_again(
+    active: &mut Active,
+    word: &impl entry::Word,
+    mapper: DomId,
+    access: Access,
+) -> Result<Mfn, Refusal> {
+    match active.ask(mapper, access)? {
+        Ask::Take => entry::take(word, mapper, access)?,
+        Ask::Nothing => {}
+    }
+    *active = active.used(access);
+    Ok(active.frame())
+}
+
+/// A record of entries that nobody uses.
+fn idle_entries() -> Result<Box<[Active; ENTRIES_PER_PAGE]>, Errno> {
+    let mut active = Vec::new();
+    active
+        .try_reserve_exact(ENTRIES_PER_PAGE)
+        .map_err(|_| Errno::ENOMEM)?;
+    active.resize(ENTRIES_PER_PAGE, Active::default());
+    active.try_into().map_err(|_| Errno::ENOMEM)
 }
 
 /// Bytes of an entry, and where its frame number lies in it.

@@ -3,7 +3,7 @@
 //! A long array is worked on in pieces: between two, the arguments point at what is left.
 
 use core::fmt;
-use core::mem::offset_of;
+use core::mem::{MaybeUninit, offset_of};
 
 use guest_abi::errno::Errno;
 use guest_abi::frame::MachAddr;
@@ -201,21 +201,52 @@ fn unmap_one(
 
 /// Copies in batches of [`BATCH`]; of each request only the status goes back.
 fn copy_all(call: &mut Call<'_>, count: u32) -> Reply {
-    let requests = GuestPtr::<GrantCopy>::new(call.args[1]);
     let now = count.min(BATCH);
+    copy_batch(call, now as usize)?;
+    pause_after::<GrantCopy>(call, now, count)
+}
+
+/// Requests to copy that are read at once.
+const WINDOW: usize = 16;
+
+#[inline(never)]
+fn copy_batch(call: &Call<'_>, count: usize) -> Result<(), Errno> {
     let machine = Caller(call.vcpu);
     let mut copier = Copier::new(call.vcpu.domain_ref(), &machine);
-    for index in 0..now {
-        let at = requests.at(index.into())?;
-        let op = at.copy_in()?;
-        let status = match copier.copy(&op, |domid| party(call, domid).ok()) {
+    let mut room = [const { MaybeUninit::uninit() }; WINDOW];
+    let (mut window, mut done) = (WINDOW, 0);
+    while done < count {
+        let requests = GuestPtr::<GrantCopy>::new(call.args[1]).at(done as u64)?;
+        let some = window.min(count - done);
+        let Ok(ops) = requests.copy_in_all(&mut room[..some]) else {
+            // All that can be read is worked on before the call fails.
+            if some == 1 {
+                return Err(Errno::EFAULT);
+            }
+            window = 1;
+            continue;
+        };
+        copy_window(call, &mut copier, ops, requests)?;
+        done += some;
+    }
+    Ok(())
+}
+
+/// Performs the copies that `ops` says, read from `requests`.
+fn copy_window(
+    call: &Call<'_>,
+    copier: &mut Copier<'_, DomainRef, Caller<'_>>,
+    ops: &[GrantCopy],
+    requests: GuestPtr<GrantCopy>,
+) -> Result<(), Errno> {
+    for (op, at) in ops.iter().zip(requests.and_following()) {
+        let status = match copier.copy(op, |domid| party(call, domid).ok()) {
             Ok(()) => GrantStatus::Okay.number(),
-            Err(refusal) => copy_refused(call, &op, refusal),
+            Err(refusal) => copy_refused(call, op, refusal),
         };
         at.field(offset_of!(GrantCopy, status)).copy_out(&status)?;
     }
-    drop(copier);
-    pause_after::<GrantCopy>(call, now, count)
+    Ok(())
 }
 
 #[cold]

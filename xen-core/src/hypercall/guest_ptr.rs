@@ -5,6 +5,7 @@
 //! another vCPU may change it meanwhile.
 
 use core::marker::PhantomData;
+use core::mem::MaybeUninit;
 
 use guest_abi::errno::Errno;
 use guest_abi::frame::GuestVirtAddr;
@@ -51,6 +52,12 @@ impl<T> GuestPtr<T> {
         GuestPtr::new(self.address.get().wrapping_add(offset as u64))
     }
 
+    /// This element of an array and those behind it, wherever that leads.
+    pub fn and_following(self) -> impl Iterator<Item = Self> {
+        let step = |at: &Self| Some(at.field(size_of::<T>()));
+        core::iter::successors(Some(self), step)
+    }
+
     /// The `index`-th element of the array that starts here.
     ///
     /// # Errors
@@ -82,6 +89,15 @@ impl<T: FromBytes + IntoBytes + Immutable> GuestPtr<T> {
     pub fn copy_in_slice(self, into: &mut [T]) -> Result<(), Errno> {
         guest_memory::copy_from_guest(self.address, into.as_mut_bytes())?;
         Ok(())
+    }
+
+    /// Copies as many elements in as there is room for.
+    ///
+    /// # Errors
+    /// `EFAULT` when any byte of them cannot be read by the guest.
+    #[inline]
+    pub fn copy_in_all(self, room: &mut [MaybeUninit<T>]) -> Result<&[T], Errno> {
+        Ok(guest_memory::copy_values_from_guest(self.address, room)?)
     }
 
     /// Copies `value` out.

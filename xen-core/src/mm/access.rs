@@ -10,7 +10,7 @@ use guest_abi::errno::Errno;
 use guest_abi::frame::Mfn;
 use guest_abi::ids::DomId;
 
-use super::frame_table::Status;
+use super::frame_table::{PageInfo, Status};
 use super::hardware::Hardware;
 use super::heap;
 use super::machine::{Machine, Owner};
@@ -82,12 +82,10 @@ impl Hold {
 ///
 /// # Errors
 /// When it is not the owner's, or serves as something that must not be written.
+#[inline]
 pub fn hold(owner: DomId, mfn: Mfn, hold: Hold) -> Result<(), Refusal> {
     if !hold_shared(owner, mfn, hold) {
-        on_behalf_of_nobody(|space| match hold {
-            Hold::Read => space.get_page(mfn, owner).map(drop),
-            Hold::Write => space.get_writable(mfn, owner).map(drop),
-        })?;
+        hold_first(owner, mfn, hold)?;
     }
     hold.counter().fetch_add(1, Ordering::Relaxed);
     Ok(())
@@ -110,7 +108,17 @@ fn hold_shared(owner: DomId, mfn: Mfn, hold: Hold) -> bool {
     held
 }
 
+/// Every other case, and the reason when there is none.
+#[cold]
+fn hold_first(owner: DomId, mfn: Mfn, hold: Hold) -> Result<(), Refusal> {
+    on_behalf_of_nobody(|space| match hold {
+        Hold::Read => space.get_page(mfn, owner).map(drop),
+        Hold::Write => space.get_writable(mfn, owner).map(drop),
+    })
+}
+
 /// Ends what [`hold`] began.
+#[inline]
 pub fn let_go(mfn: Mfn, hold: Hold) {
     let Some(page) = heap::page(mfn) else {
         return;
@@ -118,10 +126,16 @@ pub fn let_go(mfn: Mfn, hold: Hold) {
     hold.counter().fetch_sub(1, Ordering::Relaxed);
     // The core's own hold is in no TLB, so while others use the frame nothing has to be noted.
     if hold == Hold::Write && !page.ty.put_shared() {
-        on_behalf_of_nobody(|space| space.put_writable(mfn, page));
+        let_go_last(mfn, page);
     } else if page.put() {
         Hardware.release(mfn, page);
     }
+}
+
+/// Nobody else writes the frame any more.
+#[cold]
+fn let_go_last(mfn: Mfn, page: &PageInfo) {
+    on_behalf_of_nobody(|space| space.put_writable(mfn, page));
 }
 
 /// A space without tables: holding frames changes none. All frames are foreign to it, so a table

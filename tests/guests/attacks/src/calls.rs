@@ -6,6 +6,7 @@ use frontends::{
     arch::misbehave,
     guest_abi::{
         Hypercall, Mfn, PAGE_SIZE, Pfn,
+        grant_table::GrantTableOp,
         ids::DomIdArg,
         memory::MemoryOp,
         mmu::{MmuextCommand, UVMF_INVLPG},
@@ -64,6 +65,12 @@ impl Calls {
         let command = MemoryOp::DecreaseReservation.number();
         call(Hypercall::MemoryOp, [command.into(), request, 0, 0, 0, 0])
     }
+}
+
+/// One `grant_table_op`, with its requests wherever they are said to be.
+pub(crate) fn grant_table_op(command: GrantTableOp, requests: u64, count: u64) -> i64 {
+    let command = command.number().into();
+    call(Hypercall::GrantTableOp, [command, requests, count, 0, 0, 0])
 }
 
 const SELF: u64 = DomIdArg::SELF.get() as u64;

@@ -12,6 +12,7 @@ use frontends::{
 };
 
 use crate::calls::{Calls, address};
+use crate::copies::copies;
 
 const READ: u64 = PteFlags::PRESENT.bits() | PteFlags::ACCESSED.bits();
 const WRITE: u64 = READ | PteFlags::RW.bits() | PteFlags::DIRTY.bits();
@@ -21,12 +22,12 @@ const LARGE: u64 = 1 << 7;
 const CORE_SLOT: u64 = 256;
 
 /// Counts what held, and stops at what did not.
-struct Verdict {
+pub(crate) struct Verdict {
     held: u32,
 }
 
 impl Verdict {
-    fn check(&mut self, what: &str, right: bool, answer: i64) {
+    pub(crate) fn check(&mut self, what: &str, right: bool, answer: i64) {
         if !right {
             println!("{what}: {answer}");
             println!("verdict: failed: {what}");
@@ -35,7 +36,7 @@ impl Verdict {
         self.held += 1;
     }
 
-    fn given(&mut self, what: &str, answer: i64) {
+    pub(crate) fn given(&mut self, what: &str, answer: i64) {
         self.check(what, answer == 0, answer);
     }
 
@@ -53,6 +54,7 @@ pub(crate) fn main(_start: &'static StartOfDay) -> ! {
     linear_tables(&mut verdict, &calls);
     others_frames(&mut verdict, &calls);
     freed_tables(&mut verdict, &calls);
+    copies(&mut verdict, &calls);
     println!("verdict: attacks: {} held", verdict.held);
     sched::shutdown(ShutdownReason::Poweroff)
 }

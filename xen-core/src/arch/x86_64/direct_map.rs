@@ -18,6 +18,7 @@ use crate::boot::phys::PhysRead;
 pub const ENTRIES: usize = 512;
 
 /// Where `address` is mapped.
+#[inline]
 pub fn pointer(address: MachAddr) -> *mut u8 {
     debug_assert!(address.get() < DIRECT_MAP_LIMIT);
     (DIRECT_MAP_BASE + address.get().min(DIRECT_MAP_LIMIT - PAGE_SIZE as u64)) as *mut u8
@@ -118,6 +119,7 @@ pub fn write(to: MachAddr, from: &[u8]) {
 }
 
 /// Copies `len` bytes within machine memory.
+#[inline]
 pub fn copy(from: MachAddr, to: MachAddr, len: usize) {
     // SAFETY: both are mapped RAM that holds no Rust object (see the module).
     unsafe { copy_bytes(pointer(from), pointer(to), len) };
@@ -135,6 +137,7 @@ pub(super) fn fill(at: MachAddr, bytes: u64, value: u64) {
 ///
 /// # Safety
 /// Both ranges are mapped; nobody holds a Rust reference to the bytes written.
+#[inline]
 unsafe fn copy_bytes(from: *const u8, to: *mut u8, len: usize) {
     // SAFETY: the caller's promise; the direction flag is clear in all of the core.
     unsafe {
