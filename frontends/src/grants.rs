@@ -8,6 +8,8 @@
 //! Granting and ending are a few stores each, no hypercall. The table starts with one page (512
 //! grants) and grows page by page up to the limit that the hypervisor sets.
 
+mod permit;
+
 use alloc::{sync::Arc, vec::Vec};
 use core::{
     fmt,
@@ -17,9 +19,7 @@ use core::{
 
 use guest_abi::{
     DomId, Errno, Mfn,
-    grant_table::{
-        ENTRIES_PER_PAGE, GTF_PERMIT_ACCESS, GrantEntryFlags, GrantEntryV1, GrantStatus,
-    },
+    grant_table::{ENTRIES_PER_PAGE, GrantEntryFlags, GrantEntryV1, GrantStatus},
     ids::{DomIdArg, GrantRef},
 };
 use spin::Mutex;
@@ -31,23 +31,7 @@ use crate::arch::{
     window::{Access, Mapping},
 };
 
-/// What the other domain may do with a page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Permit {
-    /// Read it.
-    Read,
-    /// Read and write it.
-    ReadWrite,
-}
-
-impl Permit {
-    fn flags(self) -> u16 {
-        match self {
-            Self::Read => GTF_PERMIT_ACCESS | GrantEntryFlags::READONLY.bits(),
-            Self::ReadWrite => GTF_PERMIT_ACCESS,
-        }
-    }
-}
+pub use permit::Permit;
 
 /// This domain's grant table. Clones are the same table.
 #[derive(Clone, Debug)]
@@ -72,7 +56,7 @@ impl Deref for Entries {
     }
 }
 
-struct Table {
+pub(crate) struct Table {
     entries: Vec<Entries>,
     /// References that are free.
     free: Vec<GrantRef>,
@@ -172,16 +156,9 @@ impl GrantTable {
     ///
     /// `ENOSPC` when all references are in use and the table cannot grow.
     pub fn grant(&self, domain: DomId, page: Page, permit: Permit) -> Result<Grant, Errno> {
-        let frame = u32::try_from(page.frame().get()).map_err(|_| Errno::E2BIG)?;
-        let reference = self.0.lock().take()?;
-        self.write(
-            reference,
-            GrantEntryV1 {
-                flags: permit.flags(),
-                domid: domain.into(),
-                frame,
-            },
-        );
+        let entry = permit.entry(domain, page.frame())?;
+        let reference = self.reserve()?;
+        self.write(reference, entry);
         Ok(Grant {
             table: self.clone(),
             reference,
@@ -197,6 +174,21 @@ impl GrantTable {
     /// As for [`grant`](Self::grant); `ENOMEM` when there is no page.
     pub fn lend(&self, domain: DomId) -> Result<Grant, Errno> {
         self.grant(domain, Page::zeroed()?, Permit::ReadWrite)
+    }
+
+    /// Takes a reference that grants nothing yet.
+    pub(crate) fn reserve(&self) -> Result<GrantRef, Errno> {
+        self.0.lock().take()
+    }
+
+    /// Ends a grant whose owner is gone: now, or when the other domain lets go.
+    pub(crate) fn give_up(&self, reference: GrantRef, page: Page) {
+        self.0.lock().let_go(reference, page);
+    }
+
+    /// The table, for several steps at once.
+    pub(crate) fn open(&self) -> impl Deref<Target = Table> + '_ {
+        self.0.lock()
     }
 
     /// Writes an entry as it is. A driver has no use for it; a kernel that tests how its host
@@ -278,23 +270,27 @@ impl Table {
         self.entries.push(entries);
     }
 
-    /// Invalidates an entry; whether it is free now.
-    fn revoke(&mut self, reference: GrantRef) -> bool {
+    /// Invalidates an entry, unless the other domain is using it; whether it grants nothing now.
+    pub(crate) fn clear(&self, reference: GrantRef) -> bool {
         let in_use = (GrantEntryFlags::READING | GrantEntryFlags::WRITING).bits();
         let Some((entries, offset)) = self.place(reference) else {
             return false;
         };
-        let revoked =
-            entries
-                .u16(offset)
-                .fetch_update(Ordering::AcqRel, Ordering::Acquire, |flags| {
-                    (flags & in_use == 0).then_some(0)
-                });
-        if revoked.is_ok() {
-            fence(Ordering::SeqCst);
+        let word = entries.u16(offset);
+        let cleared = word.fetch_update(Ordering::AcqRel, Ordering::Acquire, |flags| {
+            (flags & in_use == 0).then_some(0)
+        });
+        fence(Ordering::SeqCst);
+        cleared.is_ok()
+    }
+
+    /// The same, and the reference is free then.
+    fn revoke(&mut self, reference: GrantRef) -> bool {
+        let cleared = self.clear(reference);
+        if cleared {
             self.free.push(reference);
         }
-        revoked.is_ok()
+        cleared
     }
 
     /// Ends a grant whose owner is gone: now, or when the other domain lets go.

@@ -136,11 +136,12 @@ impl FrontRing {
 
     /// Writes a request; the backend sees it when it is [published](Self::publish). The caller has
     /// made sure that there is room, and that the message fits a slot.
+    #[inline]
     pub fn push(&mut self, message: &[u8]) {
+        debug_assert!(message.len() <= self.slot_size, "beyond a slot");
         let slot = self.requests.take_slot();
         let offset = self.offset(slot);
-        let len = message.len().min(self.slot_size);
-        self.memory.bytes().write(offset, &message[..len]);
+        self.memory.bytes().write(offset, message);
     }
 
     /// Shows the backend what was pushed; whether it wants to be told.
@@ -156,25 +157,29 @@ impl FrontRing {
         published.should_notify(bytes.u32(REQ_EVENT).load(Ordering::Relaxed))
     }
 
-    /// Copies the next response out; `false` when there is none.
+    /// Copies the next response out, or as much of it as fits; `false` when there is none.
     ///
     /// # Errors
     ///
     /// When the backend claims more than can be.
+    #[inline]
     pub fn pop(&mut self, message: &mut [u8]) -> Result<bool, Overrun> {
-        if self.answered == self.responses.index() {
-            let produced = self.memory.bytes().u32(RSP_PROD).load(Ordering::Acquire);
-            self.responses.available(produced, self.in_flight())?;
-            self.answered = produced;
-            if self.answered == self.responses.index() {
-                return Ok(false);
-            }
+        if self.answered == self.responses.index() && !self.look()? {
+            return Ok(false);
         }
+        debug_assert!(message.len() <= self.slot_size, "beyond a slot");
         let slot = self.responses.take_slot();
         let offset = self.offset(slot);
-        let len = message.len().min(self.slot_size);
-        self.memory.bytes().read(offset, &mut message[..len]);
+        self.memory.bytes().read(offset, message);
         Ok(true)
+    }
+
+    /// Looks how far the backend has come; whether there are responses.
+    fn look(&mut self) -> Result<bool, Overrun> {
+        let produced = self.memory.bytes().u32(RSP_PROD).load(Ordering::Acquire);
+        self.responses.available(produced, self.in_flight())?;
+        self.answered = produced;
+        Ok(self.answered != self.responses.index())
     }
 
     /// Asks to be told of the next response; whether one is there already, which nobody tells.

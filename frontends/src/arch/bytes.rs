@@ -60,6 +60,16 @@ impl SharedBytes {
         unsafe { Self::new(NonNull::from(&mut page.0).cast(), 4096) }
     }
 
+    /// The same, of several pages.
+    #[cfg(test)]
+    pub(crate) fn fake_row(pages: usize) -> Self {
+        let layout = alloc::alloc::Layout::from_size_align(pages * 4096, 4096).unwrap();
+        // SAFETY: nobody asks for no pages.
+        let base = unsafe { alloc::alloc::alloc_zeroed(layout) };
+        // SAFETY: as above: never freed, aligned, and the only handle.
+        unsafe { Self::new(NonNull::new(base).unwrap(), pages * 4096) }
+    }
+
     /// The address of the first byte.
     #[must_use]
     pub fn address(&self) -> u64 {
@@ -78,6 +88,7 @@ impl SharedBytes {
     /// # Panics
     ///
     /// If they do not lie within the range: offsets are the program's own.
+    #[inline]
     fn at(&self, offset: usize, len: usize) -> *mut u8 {
         let end = offset.checked_add(len).expect("an offset wraps around");
         assert!(
@@ -89,6 +100,7 @@ impl SharedBytes {
     }
 
     /// Copies bytes out.
+    #[inline]
     pub fn read(&self, offset: usize, to: &mut [u8]) {
         let from = self.at(offset, to.len());
         // SAFETY: `at` has checked the source, and `to` is exclusive, so the two do not overlap.
@@ -108,10 +120,19 @@ impl SharedBytes {
     }
 
     /// Copies bytes in.
+    #[inline]
     pub fn write(&self, offset: usize, from: &[u8]) {
         let to = self.at(offset, from.len());
         // SAFETY: `at` has checked the destination; no reference to it exists.
         unsafe { core::ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) };
+    }
+
+    /// Copies bytes to another place, which does not overlap with theirs.
+    pub(crate) fn copy_within(&self, from: usize, len: usize, to: usize) {
+        assert!(from.abs_diff(to) >= len, "{len} bytes overlap");
+        let (from, to) = (self.at(from, len), self.at(to, len));
+        // SAFETY: `at` has checked both; they do not overlap, and no reference to them exists.
+        unsafe { core::ptr::copy_nonoverlapping(from, to, len) };
     }
 
     /// Fills `len` bytes with `value`.
@@ -152,6 +173,7 @@ impl SharedBytes {
     }
 
     /// The atomic at `offset`, which must be aligned for it.
+    #[inline]
     fn word<A>(&self, offset: usize) -> &A {
         assert!(
             offset.is_multiple_of(align_of::<A>()),

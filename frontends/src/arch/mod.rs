@@ -8,6 +8,7 @@ pub mod bytes;
 #[cfg(target_os = "none")]
 mod heap;
 pub mod hypercall;
+pub(crate) mod lent;
 pub mod memory;
 pub mod misbehave;
 pub mod page_table;

@@ -105,7 +105,7 @@ pub(super) fn lanes(
                 false => None,
             };
             Ok(Lane {
-                tx: TxQueue::new(tx, grants, backend),
+                tx: TxQueue::new(tx, grants, backend)?,
                 rx: RxQueue::new(rx, grants, backend)?,
                 tx_channel: Channel::open(backend)?,
                 rx_channel,

@@ -13,16 +13,19 @@
 //! [`DeviceError::Broken`], after which the card is only good for closing.
 
 pub mod checksum;
+mod circle;
+mod coming;
 mod connect;
+mod frame;
 #[cfg(feature = "smoltcp")]
 pub mod phy;
 mod rx;
+mod send;
 mod tx;
 
 use alloc::vec::Vec;
-use core::fmt;
 
-use guest_abi::{DomId, Port, io::netif::RxFlags};
+use guest_abi::{DomId, Port};
 
 use crate::{
     grants::GrantTable,
@@ -30,6 +33,9 @@ use crate::{
     xenbus::{Device, DeviceError, Life, Store},
 };
 use connect::{Lane, Terms};
+
+pub use frame::{Checksum, Gso, Offload, Received, SendError};
+pub use send::Sender;
 
 /// What a kernel wants of a card. The backend may offer less.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,72 +79,11 @@ pub struct Link {
     pub features: Features,
 }
 
-/// TCP that is to be cut up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Gso {
-    /// Bytes of data in each piece.
-    pub size: u16,
-    /// Over IPv6, not 4.
-    pub ipv6: bool,
-}
-
-/// What is left to the backend.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Offload {
-    /// The TCP or UDP checksum: its field holds the sum of the pseudo header.
-    pub checksum_blank: bool,
-    /// Segmentation; the checksum must be blank, too.
-    pub gso: Option<Gso>,
-}
-
-/// What is known of a received frame's TCP or UDP checksum.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Checksum {
-    /// Nothing: it is to be verified.
-    #[default]
-    Unknown,
-    /// It is right.
-    Right,
-    /// It is blank; the data never left the machine and is right.
-    Blank,
-}
-
-impl Checksum {
-    fn of(flags: RxFlags) -> Self {
-        if flags.contains(RxFlags::CSUM_BLANK) {
-            Self::Blank
-        } else if flags.contains(RxFlags::DATA_VALIDATED) {
-            Self::Right
-        } else {
-            Self::Unknown
-        }
-    }
-}
-
-/// What came with a frame.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Received {
-    /// Its checksum.
-    pub checksum: Checksum,
-    /// It is TCP that was to be cut up into pieces of so many bytes, and was not.
-    pub gso_size: Option<u16>,
-}
-
-/// Why a frame was not sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SendError {
-    /// The ring is full, or memory has run out: wait for an event.
-    Full,
-    /// Longer than this card takes, or empty.
-    TooLong,
-}
-
-impl fmt::Display for SendError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Full => "no room",
-            Self::TooLong => "longer than the card takes",
-        })
+impl Link {
+    /// The longest frame that goes uncut, its Ethernet header included.
+    #[must_use]
+    pub fn longest_frame(&self) -> usize {
+        usize::from(self.mtu) + 14
     }
 }
 
@@ -150,6 +95,8 @@ pub struct Netfront {
     options: Options,
     link: Link,
     lanes: Vec<Lane>,
+    /// The lane by which the last frame came.
+    current: usize,
 }
 
 impl Netfront {
@@ -172,6 +119,7 @@ impl Netfront {
                 options,
                 link,
                 lanes,
+                current: 0,
             }),
             Err(error) => {
                 // The backend hears that nobody is there; the watch goes as well.
@@ -211,7 +159,7 @@ impl Netfront {
     /// The longest frame, its Ethernet header included.
     #[must_use]
     pub fn longest_frame(&self) -> usize {
-        usize::from(self.link.mtu) + 14
+        self.link.longest_frame()
     }
 
     /// Whether any frame finds room, on the first ring.
@@ -249,19 +197,15 @@ impl Netfront {
         frame: &[u8],
         offload: Offload,
     ) -> Result<(), SendError> {
-        let features = self.link.features;
-        let cut_up = offload.gso.is_some_and(|gso| match gso.ipv6 {
-            true => features.gso_ipv6,
-            false => features.gso_ipv4,
-        });
-        let one_page = frame.len() <= guest_abi::PAGE_SIZE;
-        let fits = cut_up || (offload.gso.is_none() && (features.scatter || one_page));
-        if !fits || (!cut_up && frame.len() > self.longest_frame()) {
-            return Err(SendError::TooLong);
-        }
+        let mut sender = self.sender(queue).ok_or(SendError::Full)?;
+        sender.send(frame, offload)
+    }
+
+    /// The sending side of a ring: the number is taken modulo how many there are.
+    pub fn sender(&mut self, queue: usize) -> Option<Sender<'_>> {
         let count = self.lanes.len().max(1);
-        let lane = self.lanes.get_mut(queue % count).ok_or(SendError::Full)?;
-        lane.tx.push(frame, offload)
+        let lane = self.lanes.get_mut(queue % count)?;
+        Some(Sender::new(&mut lane.tx, &self.link))
     }
 
     /// Shows the backend what was sent, and gives it pages for more.
@@ -277,18 +221,37 @@ impl Netfront {
         }
     }
 
-    /// The next frame that has come, in `into`, which loses what it held.
+    /// Goes on to the next frame that has come; it is in [`frame`](Self::frame) then.
     ///
     /// # Errors
     ///
     /// When the backend broke the protocol.
-    pub fn receive(&mut self, into: &mut Vec<u8>) -> Result<Option<Received>, DeviceError> {
-        for lane in &mut self.lanes {
-            if let Some(received) = lane.rx.pop(into)? {
+    pub fn receive(&mut self) -> Result<Option<Received>, DeviceError> {
+        for (number, lane) in self.lanes.iter_mut().enumerate() {
+            if let Some(received) = lane.rx.advance()? {
+                self.current = number;
                 return Ok(Some(received));
             }
         }
         Ok(None)
+    }
+
+    /// The frame that was [received](Self::receive) last, until the next [`kick`](Self::kick).
+    #[must_use]
+    pub fn frame(&self) -> &[u8] {
+        let lane = self.lanes.get(self.current);
+        lane.map_or(&[], |lane| lane.rx.frame())
+    }
+
+    /// The same, and the sending side of the first ring beside it: for an answer.
+    pub fn frame_and_sender(&mut self) -> Option<(&[u8], Sender<'_>)> {
+        let (first, others) = self.lanes.split_first_mut()?;
+        let sender = Sender::new(&mut first.tx, &self.link);
+        let frame = match self.current.checked_sub(1) {
+            None => first.rx.frame(),
+            Some(other) => others.get(other).map_or(&[][..], |lane| lane.rx.frame()),
+        };
+        Some((frame, sender))
     }
 
     /// Asks for an event at the next frame, and if there is no room for sending, also when there may

@@ -3,7 +3,7 @@
 //! Checksums of TCP and UDP are left to the backend when sending; when receiving, those that are not
 //! known to be right are verified here. TCP is sent uncut when the backend takes it so.
 
-use alloc::vec::Vec;
+use alloc::vec;
 use core::num::NonZeroUsize;
 
 use guest_abi::io::netif::MAX_TX_SIZE;
@@ -12,7 +12,7 @@ use smoltcp::{
     time::Instant,
 };
 
-use super::{Checksum, Gso, Netfront, Offload, checksum};
+use super::{Checksum, Gso, Link, Netfront, Offload, Sender, checksum};
 use crate::xenbus::DeviceError;
 
 /// A card for `smoltcp`. Call [`kick`](Netfront::kick) on [`card`](Self::card) after each poll of the
@@ -23,20 +23,13 @@ pub struct NetDevice {
     pub card: Netfront,
     /// Why the card is of no more use, once it isn't.
     pub broken: Option<DeviceError>,
-    incoming: Vec<u8>,
-    outgoing: Vec<u8>,
 }
 
 impl NetDevice {
     /// A device of this card.
     #[must_use]
     pub fn new(card: Netfront) -> Self {
-        Self {
-            card,
-            broken: None,
-            incoming: Vec::new(),
-            outgoing: Vec::new(),
-        }
+        Self { card, broken: None }
     }
 
     /// The value, or remembers what broke.
@@ -47,10 +40,10 @@ impl NetDevice {
     /// Fetches the next frame that is in order; whether there is one.
     fn fetch(&mut self) -> bool {
         while self.broken.is_none() {
-            let received = self.card.receive(&mut self.incoming);
+            let received = self.card.receive();
             match self.unless_broken(received).flatten() {
                 Some(it) if it.checksum != Checksum::Unknown => return true,
-                Some(_) if checksum::is_right(&self.incoming) => return true,
+                Some(_) if checksum::is_right(self.card.frame()) => return true,
                 Some(_) => {}
                 None => return false,
             }
@@ -72,9 +65,17 @@ pub struct RxToken<'a>(&'a [u8]);
 /// Room for a frame to be sent.
 #[derive(Debug)]
 pub struct TxToken<'a> {
-    card: &'a mut Netfront,
-    frame: &'a mut Vec<u8>,
+    sender: Sender<'a>,
     segment: Option<u16>,
+}
+
+impl<'a> TxToken<'a> {
+    fn new(sender: Sender<'a>) -> Self {
+        Self {
+            sender,
+            segment: None,
+        }
+    }
 }
 
 impl phy::RxToken for RxToken<'_> {
@@ -84,16 +85,15 @@ impl phy::RxToken for RxToken<'_> {
 }
 
 impl phy::TxToken for TxToken<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        if self.frame.len() < len {
-            self.frame.resize(len, 0);
-        }
-        // What an earlier frame has left there is written over.
-        let frame = &mut self.frame[..len];
-        let result = f(frame);
-        let offload = offload(self.card, frame, self.segment);
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(mut self, len: usize, f: F) -> R {
+        let link = *self.sender.link();
         // There was room when the token was made. A frame that is too long is lost, as on a wire.
-        let _ = self.card.send(frame, offload);
+        let Some(frame) = self.sender.room(len) else {
+            return f(&mut vec![0; len]);
+        };
+        let result = f(frame);
+        let offload = offload(&link, frame, self.segment);
+        let _ = self.sender.send_built(len, offload);
         result
     }
 
@@ -103,14 +103,14 @@ impl phy::TxToken for TxToken<'_> {
 }
 
 /// Prepares a frame that has no checksum yet: what of it is left to the backend.
-fn offload(card: &Netfront, frame: &mut [u8], segment: Option<u16>) -> Offload {
+fn offload(link: &Link, frame: &mut [u8], segment: Option<u16>) -> Offload {
     let ipv6 = checksum::is_ipv6(frame);
-    if ipv6 && !card.link().features.checksum_ipv6 {
+    if ipv6 && !link.features.checksum_ipv6 {
         checksum::complete(frame);
         return Offload::default();
     }
     let checksum_blank = checksum::blank(frame);
-    let gso = segment.filter(|_| frame.len() > card.longest_frame());
+    let gso = segment.filter(|_| frame.len() > link.longest_frame());
     Offload {
         checksum_blank,
         gso: gso.map(|size| Gso { size, ipv6 }),
@@ -125,20 +125,15 @@ impl phy::Device for NetDevice {
         if !self.has_room() || !self.fetch() {
             return None;
         }
-        let sender = TxToken {
-            card: &mut self.card,
-            frame: &mut self.outgoing,
-            segment: None,
-        };
-        Some((RxToken(&self.incoming), sender))
+        let (frame, sender) = self.card.frame_and_sender()?;
+        Some((RxToken(frame), TxToken::new(sender)))
     }
 
     fn transmit(&mut self, _: Instant) -> Option<TxToken<'_>> {
-        self.has_room().then_some(TxToken {
-            card: &mut self.card,
-            frame: &mut self.outgoing,
-            segment: None,
-        })
+        if !self.has_room() {
+            return None;
+        }
+        self.card.sender(0).map(TxToken::new)
     }
 
     fn capabilities(&self) -> DeviceCapabilities {

@@ -1,24 +1,28 @@
 //! Receiving: pages lie with the backend, which copies frames into them.
 //!
-//! Answers come in the order of the ring, so a slot has a page of its own for good. A frame may take
-//! several slots; it is put together here, and the pages go back at once. Everything that the
+//! Answers come in the order of the ring, so a slot has a page of its own for good, and a frame of
+//! several slots mostly lies in a row. Then its pages are called back for as long as it is looked
+//! at, which is cheaper than copying it; otherwise it is put together here. Everything that the
 //! backend says about offsets and lengths is checked; nonsense breaks the device.
-
-use alloc::vec::Vec;
 
 use guest_abi::{
     DomId, Errno, PAGE_SIZE,
-    io::netif::{
-        EXTRA_FLAG_MORE, ExtraInfo, ExtraType, MAX_TX_SIZE, RxFlags, RxRequest, RxResponse,
-    },
-    zerocopy::{IntoBytes, transmute},
+    io::netif::{EXTRA_FLAG_MORE, ExtraInfo, ExtraType, RxFlags, RxRequest, RxResponse},
+    zerocopy::{FromZeros, IntoBytes, transmute},
 };
 
-use super::{Checksum, Received};
-use crate::{grants::Grant, grants::GrantTable, ring::FrontRing, xenbus::DeviceError};
+use super::{Checksum, Received, coming::Coming};
+use crate::{
+    arch::lent::LentPages,
+    grants::{GrantTable, Permit},
+    ring::FrontRing,
+    xenbus::DeviceError,
+};
 
 /// Bytes of a slot.
 pub(super) const SLOT: usize = size_of::<RxRequest>();
+/// The most slots that one frame may take: its pages, and more than anybody tells of a frame.
+const MOST_SLOTS: u32 = 32;
 
 /// What the next slot is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,65 +39,80 @@ enum Next {
 #[derive(Debug)]
 pub(super) struct RxQueue {
     pub(super) ring: FrontRing,
-    pages: Vec<Grant>,
+    pages: LentPages,
     next: Next,
-    /// What is known of the frame that is being put together.
-    coming: Received,
+    /// What is known of the frame that is coming, or has come last.
+    about: Received,
     /// That frame is to be dropped: the backend said that it is damaged.
     bad: bool,
-    frame: Vec<u8>,
+    /// Where it lies.
+    coming: Coming,
+    /// The slots that it has taken so far: their pages stay here until it has come in full.
+    held: u32,
 }
 
 impl RxQueue {
     /// A queue with all its pages at the backend's disposal.
     pub(super) fn new(ring: FrontRing, grants: &GrantTable, backend: DomId) -> Result<Self, Errno> {
-        let pages: Result<Vec<_>, _> = (0..ring.slots()).map(|_| grants.lend(backend)).collect();
+        let count = ring.slots() as usize;
         let mut queue = Self {
             ring,
-            pages: pages?,
+            pages: LentPages::new(grants, backend, count, Permit::ReadWrite)?,
             next: Next::Frame,
-            coming: Received::default(),
+            about: Received::default(),
             bad: false,
-            frame: Vec::new(),
+            coming: Coming::default(),
+            held: 0,
         };
         queue.refill();
         Ok(queue)
     }
 
-    /// Gives the backend all pages that it does not have.
+    /// Gives the backend all pages that it does not have, but for those of a frame in parts. The
+    /// last frame is gone then.
     pub(super) fn refill(&mut self) {
-        while self.ring.free() > 0 {
-            let slot = self.ring.next_request() as usize % self.pages.len();
+        while self.ring.free() > self.held {
+            let slot = self.ring.next_request() as usize % self.pages.count();
+            self.pages.lend(slot);
             let request = RxRequest {
                 id: u16::try_from(slot).unwrap_or(0),
-                gref: self.pages[slot].reference(),
+                gref: self.pages.reference(slot),
                 ..RxRequest::default()
             };
             self.ring.push(request.as_bytes());
         }
     }
 
-    /// The next frame, in `into`, which loses what it held.
-    pub(super) fn pop(&mut self, into: &mut Vec<u8>) -> Result<Option<Received>, DeviceError> {
-        let mut slot = [0; SLOT];
+    /// Goes on to the next frame.
+    pub(super) fn advance(&mut self) -> Result<Option<Received>, DeviceError> {
+        let mut slot = <[u8; SLOT]>::new_zeroed();
         loop {
-            let index = self.ring.next_response() as usize % self.pages.len();
+            let index = self.ring.next_response() as usize % self.pages.count();
             match self.ring.pop(&mut slot) {
                 Ok(true) => {}
                 Ok(false) => return Ok(None),
                 Err(_) => return Err(DeviceError::Broken("more frames than pages")),
             }
+            if self.held == 0 {
+                self.coming.begin();
+                (self.about, self.bad) = (Received::default(), false);
+            }
             self.take(index, slot)?;
+            self.held += 1;
             if self.next == Next::Frame {
-                let bad = core::mem::replace(&mut self.bad, false);
-                into.clear();
-                core::mem::swap(into, &mut self.frame);
-                let received = core::mem::take(&mut self.coming);
-                if !bad && !into.is_empty() {
-                    return Ok(Some(received));
+                self.held = 0;
+                if !self.bad && self.coming.end(&mut self.pages) {
+                    return Ok(Some(self.about));
                 }
+            } else if self.held >= MOST_SLOTS {
+                return Err(DeviceError::Broken("a frame without an end"));
             }
         }
+    }
+
+    /// The frame that [`advance`](Self::advance) has found.
+    pub(super) fn frame(&self) -> &[u8] {
+        self.coming.bytes(&self.pages)
     }
 
     /// Adds a slot to the frame.
@@ -109,12 +128,12 @@ impl RxQueue {
         }
         let flags = RxFlags::from_bits_truncate(response.flags);
         match usize::try_from(response.status) {
-            Ok(len) => self.copy(index, response.offset.into(), len)?,
+            Ok(len) => self.add(index, response.offset.into(), len)?,
             // A negative status: the frame did not arrive in full.
             Err(_) => self.bad = true,
         }
         if self.next == Next::Frame {
-            self.coming.checksum = Checksum::of(flags);
+            self.about.checksum = Checksum::of(flags);
         }
         let more_data = flags.contains(RxFlags::MORE_DATA);
         self.next = match flags.contains(RxFlags::EXTRA_INFO) && self.next == Next::Frame {
@@ -126,19 +145,20 @@ impl RxQueue {
 
     fn take_extra(&mut self, extra: ExtraInfo, more_data: bool) {
         if extra.kind == ExtraType::Gso.number() {
-            self.coming.gso_size = Some(extra.gso_size);
+            self.about.gso_size = Some(extra.gso_size);
         }
         if extra.flags & EXTRA_FLAG_MORE == 0 {
             self.next = after_data(more_data);
         }
     }
 
-    /// Copies a piece out of its page.
-    fn copy(&mut self, index: usize, offset: usize, len: usize) -> Result<(), DeviceError> {
-        if offset + len > PAGE_SIZE || self.frame.len() + len > MAX_TX_SIZE {
+    /// Adds a piece, which must lie within its page.
+    fn add(&mut self, index: usize, offset: usize, len: usize) -> Result<(), DeviceError> {
+        let start = index * PAGE_SIZE + offset;
+        let fits = offset + len <= PAGE_SIZE;
+        if !fits || !self.coming.add(start..start + len, &mut self.pages) {
             return Err(DeviceError::Broken("a frame beyond its page"));
         }
-        self.pages[index].append_to(offset, len, &mut self.frame);
         Ok(())
     }
 }
@@ -153,6 +173,7 @@ fn after_data(more_data: bool) -> Next {
 #[cfg(test)]
 mod tests {
     use core::sync::atomic::Ordering;
+    use std::vec::Vec;
 
     use super::*;
 
@@ -182,7 +203,8 @@ mod tests {
             if let Ok(len) = usize::try_from(status)
                 && usize::from(offset) + len <= 4096
             {
-                self.queue.pages[place].fill(offset.into(), len, byte);
+                let start = place * 4096 + usize::from(offset);
+                self.queue.pages.shared().fill(start, len, byte);
             }
             let response = RxResponse {
                 id: u16::try_from(place).unwrap(),
@@ -194,8 +216,8 @@ mod tests {
         }
 
         fn pop(&mut self) -> Result<Option<(Vec<u8>, Received)>, DeviceError> {
-            let mut frame = Vec::new();
-            let received = self.queue.pop(&mut frame)?;
+            let received = self.queue.advance()?;
+            let frame = self.queue.frame().to_vec();
             self.queue.refill();
             let _ = self.queue.ring.publish();
             Ok(received.map(|received| (frame, received)))
@@ -275,6 +297,60 @@ mod tests {
             ..RxResponse::default()
         };
         world.slot(response.as_bytes());
+        assert!(world.pop().is_err());
+    }
+
+    #[test]
+    fn a_frame_in_a_row_is_looked_at_where_it_lies() {
+        let mut world = world();
+        world.data(1, 0, 4096, RxFlags::MORE_DATA);
+        world.data(2, 0, 4096, RxFlags::MORE_DATA);
+        world.data(3, 0, 10, RxFlags::empty());
+        assert!(world.queue.advance().unwrap().is_some());
+        let row = world.queue.pages.shared().address();
+        assert_eq!(world.queue.frame().as_ptr().addr() as u64, row);
+        assert!(world.queue.pages.bytes(0..1).is_some());
+        world.queue.refill();
+        assert!(world.queue.pages.bytes(0..1).is_none());
+    }
+
+    #[test]
+    fn a_frame_around_the_end_of_the_ring_is_put_together() {
+        let mut world = world();
+        let _ = world.queue.ring.publish();
+        for _ in 0..254 {
+            world.data(9, 0, 60, RxFlags::empty());
+            assert!(world.pop().unwrap().is_some());
+        }
+        for byte in 1..4 {
+            world.data(byte, 0, 4096, RxFlags::MORE_DATA);
+        }
+        world.data(4, 8, 100, RxFlags::empty());
+        let (frame, _) = world.pop().unwrap().unwrap();
+        assert_eq!(frame.len(), 3 * 4096 + 100);
+        for (at, byte) in [(0, 1), (4096, 2), (8192, 3), (12288, 4), (12387, 4)] {
+            assert_eq!(frame[at], byte);
+        }
+    }
+
+    #[test]
+    fn pages_of_a_frame_in_parts_stay_until_it_is_complete() {
+        let mut world = world();
+        let _ = world.queue.ring.publish();
+        world.data(1, 0, 4096, RxFlags::MORE_DATA);
+        assert_eq!(world.pop(), Ok(None));
+        assert_eq!(world.queue.ring.free(), 1);
+        world.data(2, 0, 4, RxFlags::empty());
+        assert_eq!(world.pop().unwrap().unwrap().0.len(), 4100);
+        assert_eq!(world.queue.ring.free(), 0);
+    }
+
+    #[test]
+    fn pieces_of_nothing_do_not_come_for_ever() {
+        let mut world = world();
+        for _ in 0..32 {
+            world.data(1, 0, 0, RxFlags::MORE_DATA);
+        }
         assert!(world.pop().is_err());
     }
 }

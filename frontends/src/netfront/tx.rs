@@ -1,12 +1,10 @@
-//! Sending: frames are copied into lent pages, one for each slot of the ring.
+//! Sending: frames are built in lent pages, as many as the ring has slots.
 //!
-//! A slot's number is its page's. Pages stay lent for good, so that sending a frame is a copy and a
-//! few stores.
-
-use alloc::vec::Vec;
+//! A frame lies in pages side by side, and a slot's number is its page's. Pages stay lent for good,
+//! and only for reading, so that sending a frame is building it and a few stores.
 
 use guest_abi::{
-    DomId, PAGE_SIZE,
+    DomId, Errno, PAGE_SIZE,
     io::netif::{
         ExtraInfo, ExtraType, GSO_TYPE_TCPV4, GSO_TYPE_TCPV6, MAX_TX_SIZE, NR_SLOTS_MIN, NetStatus,
         TxFlags, TxRequest, TxResponse,
@@ -14,25 +12,28 @@ use guest_abi::{
     zerocopy::{FromZeros, IntoBytes},
 };
 
-use super::{Gso, Offload, SendError};
-use crate::{grants::Grant, grants::GrantTable, ring::FrontRing, xenbus::DeviceError};
+use super::{Gso, Offload, SendError, circle::Circle};
+use crate::{
+    arch::lent::LentPages,
+    grants::{GrantTable, Permit},
+    ring::FrontRing,
+    xenbus::DeviceError,
+};
 
 /// Bytes of a slot.
 pub(super) const SLOT: usize = size_of::<TxRequest>();
 /// The most slots that one frame takes: its pages, and what tells of segmentation.
 pub(super) const MOST_SLOTS: u32 = 18;
 const _: () = assert!(MOST_SLOTS as usize == NR_SLOTS_MIN);
+/// The most pages that one frame takes.
+const MOST_PAGES: usize = MAX_TX_SIZE.div_ceil(PAGE_SIZE);
 
 /// The ring of frames on their way out.
 #[derive(Debug)]
 pub(super) struct TxQueue {
     pub(super) ring: FrontRing,
-    grants: GrantTable,
-    backend: DomId,
-    pages: Vec<Option<Grant>>,
-    /// Which pages hold a frame that the backend has not answered yet.
-    busy: Vec<bool>,
-    free: Vec<u16>,
+    pages: LentPages,
+    circle: Circle,
     /// Slots without a page, which are answered by a status of their own.
     extras: u32,
     /// Frames that the backend did not send.
@@ -40,93 +41,82 @@ pub(super) struct TxQueue {
 }
 
 impl TxQueue {
-    pub(super) fn new(ring: FrontRing, grants: &GrantTable, backend: DomId) -> Self {
-        let slots = u16::try_from(ring.slots()).unwrap_or(0);
-        Self {
+    pub(super) fn new(ring: FrontRing, grants: &GrantTable, backend: DomId) -> Result<Self, Errno> {
+        let count = ring.slots() as usize;
+        Ok(Self {
             ring,
-            grants: grants.clone(),
-            backend,
-            pages: (0..slots).map(|_| None).collect(),
-            busy: (0..slots).map(|_| false).collect(),
-            free: (0..slots).rev().collect(),
+            pages: LentPages::new(grants, backend, count, Permit::Read)?,
+            circle: Circle::new(count),
             extras: 0,
             dropped: 0,
-        }
+        })
     }
 
     /// Whether there is room for any frame.
     pub(super) fn has_room(&self) -> bool {
-        self.ring.free() >= MOST_SLOTS && self.free.len() >= MOST_SLOTS as usize
+        self.ring.free() >= MOST_SLOTS && self.circle.row(MOST_PAGES).is_some()
+    }
+
+    /// Where the next frame is to be built, if there is room for any.
+    pub(super) fn room(&mut self, len: usize) -> Option<&mut [u8]> {
+        if !self.has_room() || len > MAX_TX_SIZE {
+            return None;
+        }
+        let start = self.circle.row(len.div_ceil(PAGE_SIZE))? * PAGE_SIZE;
+        self.pages.bytes_mut(start..start + len)
     }
 
     /// Puts a frame on the ring.
     pub(super) fn push(&mut self, frame: &[u8], offload: Offload) -> Result<(), SendError> {
-        let size = u16::try_from(frame.len()).map_err(|_| SendError::TooLong)?;
-        if frame.is_empty() || frame.len() > MAX_TX_SIZE {
+        if frame.len() > MAX_TX_SIZE {
+            return Err(SendError::TooLong);
+        }
+        let room = self.room(frame.len()).ok_or(SendError::Full)?;
+        room.copy_from_slice(frame);
+        self.push_built(frame.len(), offload)
+    }
+
+    /// Puts the frame that was built in the [room](Self::room) for it on the ring.
+    pub(super) fn push_built(&mut self, len: usize, offload: Offload) -> Result<(), SendError> {
+        let size = u16::try_from(len).map_err(|_| SendError::TooLong)?;
+        if len == 0 {
             return Err(SendError::TooLong);
         }
         if !self.has_room() {
             return Err(SendError::Full);
         }
-        let places = self.fill_all(frame).ok_or(SendError::Full)?;
-        let last = places.len() - 1;
-        for (index, (&place, piece)) in places.iter().zip(frame.chunks(PAGE_SIZE)).enumerate() {
+        let count = len.div_ceil(PAGE_SIZE);
+        let start = self.circle.take(count).ok_or(SendError::Full)?;
+        let mut flags = TxFlags::empty();
+        let blank = TxFlags::CSUM_BLANK | TxFlags::DATA_VALIDATED;
+        flags.set(blank, offload.checksum_blank);
+        flags.set(TxFlags::EXTRA_INFO, offload.gso.is_some());
+        flags.set(TxFlags::MORE_DATA, count > 1);
+        self.push_page(start, size, flags);
+        if let Some(gso) = offload.gso {
+            self.ring.push(extra(gso).as_bytes());
+            self.extras += 1;
+        }
+        let mut left = len;
+        for page in start + 1..start + count {
+            left -= PAGE_SIZE;
+            let size = u16::try_from(left.min(PAGE_SIZE)).unwrap_or(0);
             let mut flags = TxFlags::empty();
-            flags.set(TxFlags::MORE_DATA, index < last);
-            let mut request = TxRequest {
-                gref: self.reference(place),
-                id: place,
-                size: u16::try_from(piece.len()).unwrap_or(u16::MAX),
-                ..TxRequest::default()
-            };
-            if index == 0 {
-                request.size = size;
-                let blank = TxFlags::CSUM_BLANK | TxFlags::DATA_VALIDATED;
-                flags.set(blank, offload.checksum_blank);
-                flags.set(TxFlags::EXTRA_INFO, offload.gso.is_some());
-            }
-            request.flags = flags.bits();
-            self.ring.push(request.as_bytes());
-            if let Some(gso) = offload.gso.filter(|_| index == 0) {
-                self.ring.push(extra(gso).as_bytes());
-                self.extras += 1;
-            }
+            flags.set(TxFlags::MORE_DATA, left > PAGE_SIZE);
+            self.push_page(page, size, flags);
         }
         Ok(())
     }
 
-    /// Copies a frame into free pages; none if one is missing.
-    fn fill_all(&mut self, frame: &[u8]) -> Option<Vec<u16>> {
-        let mut places = Vec::with_capacity(frame.len().div_ceil(PAGE_SIZE));
-        for piece in frame.chunks(PAGE_SIZE) {
-            match self.fill(piece) {
-                Some(place) => places.push(place),
-                None => {
-                    self.free.extend(places);
-                    return None;
-                }
-            }
-        }
-        for &place in &places {
-            self.busy[usize::from(place)] = true;
-        }
-        Some(places)
-    }
-
-    /// Copies a piece of a frame into a free page.
-    fn fill(&mut self, piece: &[u8]) -> Option<u16> {
-        let place = *self.free.last()?;
-        let page = self.pages.get_mut(usize::from(place))?;
-        if page.is_none() {
-            *page = self.grants.lend(self.backend).ok();
-        }
-        page.as_ref()?.write(0, piece);
-        self.free.pop()
-    }
-
-    fn reference(&self, place: u16) -> guest_abi::ids::GrantRef {
-        let page = self.pages.get(usize::from(place)).and_then(Option::as_ref);
-        page.map(Grant::reference).unwrap_or_default()
+    fn push_page(&mut self, page: usize, size: u16, flags: TxFlags) {
+        let request = TxRequest {
+            gref: self.pages.reference(page),
+            id: u16::try_from(page).unwrap_or(u16::MAX),
+            size,
+            flags: flags.bits(),
+            ..TxRequest::default()
+        };
+        self.ring.push(request.as_bytes());
     }
 
     /// Takes back the pages of frames that were sent.
@@ -142,18 +132,14 @@ impl TxQueue {
     }
 
     fn land(&mut self, response: TxResponse) -> Result<(), DeviceError> {
+        const NONE: DeviceError = DeviceError::Broken("an answer to no frame");
         if response.status == NetStatus::Null.number() {
-            self.extras = self
-                .extras
-                .checked_sub(1)
-                .ok_or(DeviceError::Broken("an answer to no frame"))?;
+            self.extras = self.extras.checked_sub(1).ok_or(NONE)?;
             return Ok(());
         }
-        match self.busy.get_mut(usize::from(response.id)) {
-            Some(busy) if *busy => *busy = false,
-            _ => return Err(DeviceError::Broken("an answer to no frame")),
+        if !self.circle.give(response.id.into()) {
+            return Err(NONE);
         }
-        self.free.push(response.id);
         self.dropped += u64::from(response.status != NetStatus::Okay.number());
         Ok(())
     }
@@ -183,7 +169,7 @@ mod tests {
     fn queue() -> TxQueue {
         let grants = GrantTable::fake();
         let ring = FrontRing::new(&grants, DomId::new(0), 0, SLOT).unwrap();
-        TxQueue::new(ring, &grants, DomId::new(0))
+        TxQueue::new(ring, &grants, DomId::new(0)).unwrap()
     }
 
     fn slot(queue: &TxQueue, index: usize) -> TxRequest {
@@ -241,7 +227,7 @@ mod tests {
             answer(&queue, round, id, 0);
             queue.reap().unwrap();
         }
-        assert_eq!(queue.free.len(), 256);
+        assert_eq!(queue.circle.row(256), Some(0));
     }
 
     #[test]
