@@ -152,17 +152,19 @@ fn exchange(cpu: CpuId, prev: Option<VcpuRef>, next: Option<VcpuRef>, now: u64) 
 }
 
 fn leave_running(prev: &VcpuRef, now: u64) {
-    let mut inner = prev.sched.inner.lock();
-    let state = prev.sched.resting_state(&inner, prev.domain());
+    let sched = &prev.sched;
+    let mut inner = sched.inner.lock();
+    let state = sched.resting_state(&inner, prev.domain());
     inner.enter(state, now);
 }
 
 /// Lets go of a vCPU whose registers are saved: it waits again, or rests.
 fn release(cpu: CpuId, prev: &VcpuRef, now: u64) {
-    prev.sched.set_running_on(None);
-    let mut inner = prev.sched.inner.lock();
+    let sched = &prev.sched;
+    sched.set_running_on(None);
+    let mut inner = sched.inner.lock();
     inner.place = Place::Off;
-    let state = prev.sched.resting_state(&inner, prev.domain());
+    let state = sched.resting_state(&inner, prev.domain());
     if state != State::Runnable {
         return inner.enter(state, now);
     }

@@ -85,15 +85,15 @@ fn is_only_vcpu(vcpu: &VcpuRef) -> bool {
 
 /// Writes the record of the vCPU whose page tables are loaded, or marks it stale.
 pub(super) fn publish(vcpu: &VcpuRef) {
-    let area = &vcpu.sched.area;
-    let address = area.address();
+    let Vcpu { sched, entry, .. } = &**vcpu;
+    let address = sched.area.address();
     if address == 0 {
         return;
     }
-    let in_user_mode = !vcpu.entry.in_kernel();
-    area.is_stale.store(in_user_mode, Ordering::Relaxed);
+    let in_user_mode = !entry.in_kernel();
+    sched.area.is_stale.store(in_user_mode, Ordering::Relaxed);
     if !in_user_mode {
-        let runstate = vcpu.sched.inner.lock().runstate;
+        let runstate = sched.inner.lock().runstate;
         // A guest that unmapped its record does without.
         let _ = write(vcpu, runstate, address);
     }

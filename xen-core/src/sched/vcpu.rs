@@ -183,6 +183,7 @@ impl VcpuSched {
     }
 
     /// The run state that it has while it is not on a CPU.
+    #[inline]
     pub(super) fn resting_state(&self, inner: &Inner, domain: &Domain) -> State {
         if !inner.online {
             State::Offline
