@@ -12,23 +12,17 @@ use core::ops::Deref;
 use core::sync::atomic::Ordering;
 use core::task::{Context, Poll};
 
-use backends::host::{
-    Access, Channel, Copy, CopyEnd, GrantRefused, Host, IoMemory, LocalFuture, SharedPage,
-};
+use backends::host::{Access, Channel, GrantRefused, Host, IoMemory, LocalFuture, SharedPage};
 use backends::xenstore::Store;
 use frontends::arch::bytes::SharedBytes;
 use frontends::arch::hypercall;
 use frontends::window::{self, DeviceMapping, Mapping};
 use frontends::{events, memory, memory::Page};
-use guest_abi::grant_table::{self, CopyFlags, GrantCopy, GrantStatus, GrantTableOp};
+use guest_abi::grant_table::{CopyEnd, GrantCopy, GrantTableOp};
 use guest_abi::ids::{DomIdArg, GrantRef};
 use guest_abi::{DomId, Errno, Mfn, Pfn, Port};
-use heapless::Vec as ArrayVec;
 
 use crate::executor::{EventPort, Instant, Runtime};
-
-/// Copies in one hypercall.
-const COPY_BATCH: usize = 32;
 
 /// dom0, as backends see it.
 pub struct BackendHost {
@@ -78,16 +72,13 @@ impl Host for BackendHost {
         }
     }
 
-    fn copy_grants(&self, copies: &mut [Copy<'_>]) {
-        for batch in copies.chunks_mut(COPY_BATCH) {
-            let mut ops: ArrayVec<GrantCopy, COPY_BATCH> = batch.iter().map(copy_op).collect();
-            // When the call is refused as a whole, each copy keeps the failure it was filled with.
-            let _ = hypercall::grant_table_op(GrantTableOp::Copy, &mut ops);
-            for (copy, op) in batch.iter_mut().zip(&ops) {
-                let status = GrantStatus::from_number(op.status);
-                copy.status = status.unwrap_or(GrantStatus::GeneralError);
-            }
-        }
+    fn copy_grants(&self, copies: &mut [GrantCopy]) {
+        // When the call is refused as a whole, each copy keeps the failure it was made with.
+        let _ = hypercall::grant_table_op(GrantTableOp::Copy, copies);
+    }
+
+    fn own(&self, memory: &Rc<dyn IoMemory>, offset: usize) -> CopyEnd {
+        own_end(memory.address() + offset as u64)
     }
 
     fn pages(&self, count: usize) -> Result<Rc<dyn IoMemory>, Errno> {
@@ -124,32 +115,8 @@ fn in_window(access: Access) -> window::Access {
     }
 }
 
-/// The hypervisor's form of a copy.
-fn copy_op(copy: &Copy<'_>) -> GrantCopy {
-    let end = |end: &CopyEnd<'_>| match *end {
-        CopyEnd::Grant {
-            domain,
-            reference,
-            offset,
-        } => grant_table::CopyEnd::granted(domain.into(), reference, offset),
-        CopyEnd::Own { memory, offset } => own_end(memory.address() + offset as u64),
-    };
-    let mut flags = CopyFlags::empty();
-    let is_grant = |end: &CopyEnd<'_>| matches!(end, CopyEnd::Grant { .. });
-    flags.set(CopyFlags::SOURCE_GREF, is_grant(&copy.source));
-    flags.set(CopyFlags::DEST_GREF, is_grant(&copy.dest));
-    GrantCopy {
-        source: end(&copy.source),
-        dest: end(&copy.dest),
-        len: copy.len,
-        flags: flags.bits(),
-        status: GrantStatus::GeneralError.number(),
-        ..GrantCopy::default()
-    }
-}
-
 /// A place in a page of dom0's. A paravirtualised guest names its pages by machine frame.
-fn own_end(address: u64) -> grant_table::CopyEnd {
+fn own_end(address: u64) -> CopyEnd {
     // No page of ours: the hypervisor refuses the copy.
     let place = memory::machine_address(address);
     let (frame, offset) = place.map_or((Mfn::INVALID, 0), |place| {
@@ -158,7 +125,7 @@ fn own_end(address: u64) -> grant_table::CopyEnd {
             u16::try_from(place.page_offset()).unwrap_or(0),
         )
     });
-    grant_table::CopyEnd::frame(DomIdArg::SELF, Pfn::new(frame.get()), offset)
+    CopyEnd::frame(DomIdArg::SELF, Pfn::new(frame.get()), offset)
 }
 
 /// Shared memory together with what keeps it there.

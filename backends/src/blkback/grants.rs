@@ -16,7 +16,7 @@ use guest_abi::zerocopy::IntoBytes;
 use guest_abi::{DomId, PAGE_SIZE};
 
 use super::persistent::Cache;
-use crate::host::{Access, Copy, CopyEnd, GrantRefused, Host, IoMemory, Piece, SECTOR_SIZE};
+use crate::host::{Access, GrantRefused, Host, IoMemory, Piece, SECTOR_SIZE, copy};
 
 /// The grants of one ring.
 pub(super) struct Grants {
@@ -122,22 +122,12 @@ impl Grants {
                 self.scratch.insert(made).clone()
             }
         };
-        let mut copies = [Copy {
-            source: CopyEnd::Grant {
-                domain: self.owner,
-                reference: page,
-                offset: 0,
-            },
-            dest: CopyEnd::Own {
-                memory: &*scratch,
-                offset: 0,
-            },
-            len: u16::try_from(bytes).map_err(|_| refused(GrantStatus::BadCopyArg))?,
-            status: GrantStatus::GeneralError,
-        }];
+        let len = u16::try_from(bytes).map_err(|_| refused(GrantStatus::BadCopyArg))?;
+        let source = copy::granted(self.owner, page, 0);
+        let mut copies = [copy::copy(source, self.host.own(&scratch, 0), len)];
         self.host.copy_grants(&mut copies);
-        let [Copy { status, .. }] = copies;
-        match status {
+        let [made] = copies;
+        match copy::status(&made) {
             GrantStatus::Okay => Ok(scratch),
             status => Err(refused(status)),
         }

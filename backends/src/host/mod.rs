@@ -9,6 +9,7 @@
 //! Everything is single-threaded and asynchronous, but tied to no executor: what takes time is a
 //! future or a `poll` function.
 
+pub mod copy;
 mod disk;
 #[cfg(any(test, feature = "fake"))]
 pub mod fake;
@@ -28,7 +29,7 @@ use core::future::Future;
 use core::pin::Pin;
 use core::task::{Context, Poll};
 
-use guest_abi::grant_table::GrantStatus;
+use guest_abi::grant_table::{CopyEnd, GrantCopy, GrantStatus};
 use guest_abi::ids::GrantRef;
 use guest_abi::{DomId, Errno, Port};
 
@@ -61,53 +62,6 @@ impl fmt::Display for GrantRefused {
     }
 }
 
-/// One end of a copy.
-#[derive(Clone, Copy)]
-pub enum CopyEnd<'a> {
-    /// A page that a domain has granted.
-    Grant {
-        /// Whose.
-        domain: DomId,
-        /// Which.
-        reference: GrantRef,
-        /// From which byte of the page on.
-        offset: u16,
-    },
-    /// Memory of dom0's own, made by [`Host::pages`].
-    Own {
-        /// Which.
-        memory: &'a dyn IoMemory,
-        /// From which byte on.
-        offset: usize,
-    },
-}
-
-impl fmt::Debug for CopyEnd<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Grant {
-                domain,
-                reference,
-                offset,
-            } => write!(f, "grant {reference} of {domain}+{offset:#x}"),
-            Self::Own { offset, .. } => write!(f, "own+{offset:#x}"),
-        }
-    }
-}
-
-/// A copy that the hypervisor is to make. Neither end crosses the border of a page.
-#[derive(Debug)]
-pub struct Copy<'a> {
-    /// From where.
-    pub source: CopyEnd<'a>,
-    /// To where.
-    pub dest: CopyEnd<'a>,
-    /// Bytes.
-    pub len: u16,
-    /// How it went, once made.
-    pub status: GrantStatus,
-}
-
 /// dom0, as a backend sees it.
 pub trait Host {
     /// Maps pages that `owner` has granted to dom0, side by side, until dropped.
@@ -136,8 +90,13 @@ pub trait Host {
     ) -> Result<Rc<dyn IoMemory>, GrantRefused>;
 
     /// Makes copies, all in as few hypercalls as possible; each one's `status` says how it went.
-    /// One that fails does not keep the others from being made.
-    fn copy_grants(&self, copies: &mut [Copy<'_>]);
+    /// One that fails does not keep the others from being made. Memory of dom0's own that they
+    /// name must be there meanwhile.
+    fn copy_grants(&self, copies: &mut [GrantCopy]);
+
+    /// How copies name a place in memory of dom0's own, made by [`pages`](Self::pages) or by a
+    /// driver: it is good up to the end of that page.
+    fn own(&self, memory: &Rc<dyn IoMemory>, offset: usize) -> CopyEnd;
 
     /// Pages of dom0's own, side by side and zeroed, until dropped.
     ///

@@ -14,11 +14,11 @@ use super::options::Options;
 use super::pool::Pool;
 use super::rate::Bucket;
 use super::ring::Ring;
-use super::rx::{self, RxQueue};
+use super::rx::RxQueue;
 use super::spoof::Identity;
 use super::stats::Counters;
 use super::switch::Switch;
-use super::tx::{TxQueue, validate};
+use super::tx::TxQueue;
 use super::vif::{Queue, Vif};
 use crate::host::{Access, Host};
 use crate::signal::Signal;
@@ -124,13 +124,13 @@ fn queue(device: &Device, prefix: &str) -> Result<Queue, Refusal> {
     let host = &**device.host();
     let domain = device.domain();
     let key = |name: &str| format!("{prefix}{name}");
-    let ring = |name: &str, slot_size| {
+    let page = |name: &str| {
         let reference = GrantRef::new(number(device, &key(name))?);
         let page = host.map_grants(domain, &[reference], Access::ReadWrite)?;
-        Ok::<_, Refusal>(Ring::resume(page, slot_size))
+        Ok::<_, Refusal>(page)
     };
-    let tx = ring("tx-ring-ref", validate::SLOT_SIZE)?;
-    let rx = ring("rx-ring-ref", rx::SLOT_SIZE)?;
+    let tx = Ring::resume(page("tx-ring-ref")?);
+    let rx = Ring::resume(page("rx-ring-ref")?);
     let split = device.front(&key("event-channel-tx")).is_some();
     let bind = |name: &str| bind(device, host, domain, &key(name));
     let (tx_channel, rx_channel) = if split {

@@ -53,7 +53,7 @@ fn try_place(
     }
     let party = plan.party(queue);
     if !rx.is_waiting() {
-        let placed = rx.place(load, queue.vif.domain, party, &mut plan.ops);
+        let placed = rx.place(load, queue.vif.domain, party, plan);
         if placed.map_err(overrun)? {
             return Ok(Fate::Sent);
         }

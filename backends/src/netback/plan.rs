@@ -6,92 +6,44 @@
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
+use core::ops::Range;
 
 use guest_abi::DomId;
-use guest_abi::grant_table::GrantStatus;
-use guest_abi::ids::GrantRef;
+use guest_abi::grant_table::{CopyEnd, GrantCopy, GrantStatus};
 
 use super::tx::validate::Slot;
 use super::vif::QueueRef;
-use crate::host::{Copy, CopyEnd, Host, IoMemory, Piece};
+use crate::host::copy::{copy, granted, skip, status};
+use crate::host::{Host, IoMemory, Piece};
 use crate::xenbus::Refusal;
-
-/// Where bytes lie.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum End {
-    /// In a page that a guest has granted.
-    Grant {
-        domain: DomId,
-        reference: GrantRef,
-        offset: usize,
-    },
-    /// In memory of ours, by its number in the plan.
-    Own { memory: usize, offset: usize },
-}
-
-impl End {
-    /// So many bytes further on.
-    pub(super) fn skip(mut self, bytes: usize) -> Self {
-        match &mut self {
-            Self::Grant { offset, .. } | Self::Own { offset, .. } => *offset += bytes,
-        }
-        self
-    }
-
-    fn resolve(self, memories: &[Rc<dyn IoMemory>]) -> Option<CopyEnd<'_>> {
-        Some(match self {
-            Self::Grant {
-                domain,
-                reference,
-                offset,
-            } => CopyEnd::Grant {
-                domain,
-                reference,
-                offset: u16::try_from(offset).ok()?,
-            },
-            Self::Own { memory, offset } => CopyEnd::Own {
-                memory: &**memories.get(memory)?,
-                offset,
-            },
-        })
-    }
-}
 
 /// A piece of a packet, within one page.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Part {
-    pub(super) source: End,
-    pub(super) len: usize,
+    pub(super) source: CopyEnd,
+    pub(super) len: u16,
     /// It begins a page of its own, so that a copy that begins one too is never split.
     pub(super) fresh: bool,
 }
 
-/// The response that announces what a copy brings.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Announced {
-    /// Whose, by its number in the plan.
-    pub(super) party: usize,
-    /// Which of its responses.
-    pub(super) response: usize,
-}
-
-/// A copy to be made.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Op {
-    pub(super) source: End,
-    pub(super) dest: End,
-    pub(super) len: usize,
-    /// Whose packet it is, if a guest's: by its number in the plan.
+/// Who may be at fault when a copy fails: each by its number in the plan.
+#[derive(Clone, Debug)]
+pub(super) struct Concerned {
+    /// Whose packet it is, if a guest's.
     pub(super) sender: Option<usize>,
-    pub(super) announced: Option<Announced>,
+    /// Whose buffers it fills, if a guest's, and the responses that announce the packet.
+    pub(super) receiver: Option<(usize, Range<usize>)>,
 }
 
 /// Copies to be made, and who takes part.
 #[derive(Default)]
 pub(super) struct Plan {
+    /// What copies name, so that it is there when they are made.
     memories: Vec<Rc<dyn IoMemory>>,
     parties: Vec<QueueRef>,
-    pub(super) ops: Vec<Op>,
+    copies: Vec<GrantCopy>,
+    /// Whom copies concern: from which one on, up to the next of these.
+    concerned: Vec<(usize, Concerned)>,
 }
 
 impl Plan {
@@ -99,16 +51,41 @@ impl Plan {
     pub(super) fn clear(&mut self) {
         self.memories.clear();
         self.parties.clear();
-        self.ops.clear();
+        self.forget_copies();
     }
 
-    /// The number of a piece of memory.
-    pub(super) fn memory(&mut self, memory: &Rc<dyn IoMemory>) -> usize {
+    fn forget_copies(&mut self) {
+        self.copies.clear();
+        self.concerned.clear();
+    }
+
+    /// A place in memory of ours, which stays until the copies are made.
+    pub(super) fn own(
+        &mut self,
+        host: &dyn Host,
+        memory: &Rc<dyn IoMemory>,
+        offset: usize,
+    ) -> CopyEnd {
         match self.memories.last() {
             Some(last) if Rc::ptr_eq(last, memory) => {}
             _ => self.memories.push(memory.clone()),
         }
-        self.memories.len() - 1
+        host.own(memory, offset)
+    }
+
+    /// One more copy.
+    pub(super) fn copy(&mut self, source: CopyEnd, dest: CopyEnd, len: u16) {
+        self.copies.push(copy(source, dest, len));
+    }
+
+    /// How many copies there are.
+    pub(super) fn planned(&self) -> usize {
+        self.copies.len()
+    }
+
+    /// Whom the copies concern that were planned since there were `first`.
+    pub(super) fn concern(&mut self, first: usize, concerned: Concerned) {
+        self.concerned.push((first, concerned));
     }
 
     /// The number of a queue that takes part.
@@ -122,14 +99,31 @@ impl Plan {
 
     /// Makes the copies, and tells those who get something. Nothing is planned any more then.
     pub(super) fn run(&mut self, host: &dyn Host) {
-        let failed = self.copy(host);
-        for (op, status) in failed {
-            self.blame(host, &op, status);
+        if !self.make(host) {
+            for (index, made) in self.copies.iter().enumerate() {
+                self.blame(host, index, made);
+            }
         }
-        self.ops.clear();
+        self.forget_copies();
         for party in &self.parties {
             party.announce();
         }
+    }
+
+    /// Makes copies that bring something to us.
+    ///
+    /// # Errors
+    ///
+    /// Why the guest they come from is to be disconnected.
+    pub(super) fn fetch(&mut self, host: &dyn Host) -> Result<(), Refusal> {
+        let all_made = self.make(host);
+        let failed = |copy: &&GrantCopy| status(copy) != GrantStatus::Okay;
+        let failed = self.copies.iter().find(failed).filter(|_| !all_made);
+        let outcome = failed.map_or(Ok(()), |copy| {
+            Err(transmit_refused(copy.source, status(copy)))
+        });
+        self.forget_copies();
+        outcome
     }
 
     /// Lets the guests that take part see which of their packets are done.
@@ -139,91 +133,63 @@ impl Plan {
         }
     }
 
-    /// Makes the copies; which failed, and how.
-    pub(super) fn copy(&self, host: &dyn Host) -> Vec<(Op, GrantStatus)> {
-        if self.ops.is_empty() {
-            return Vec::new();
+    /// Makes the copies; whether none failed.
+    fn make(&mut self, host: &dyn Host) -> bool {
+        const OKAY: i16 = GrantStatus::Okay.number();
+        if !self.copies.is_empty() {
+            host.copy_grants(&mut self.copies);
         }
-        let mut copies = Vec::with_capacity(self.ops.len());
-        for op in &self.ops {
-            let ends = op
-                .source
-                .resolve(&self.memories)
-                .zip(op.dest.resolve(&self.memories));
-            // Both ends are within a page, so nothing is ever left out.
-            let (Some((source, dest)), Ok(len)) = (ends, u16::try_from(op.len)) else {
-                continue;
-            };
-            copies.push(Copy {
-                source,
-                dest,
-                len,
-                status: GrantStatus::Okay,
-            });
-        }
-        host.copy_grants(&mut copies);
-        self.ops
-            .iter()
-            .zip(&copies)
-            .filter(|(_, copy)| copy.status != GrantStatus::Okay)
-            .map(|(op, copy)| (*op, copy.status))
-            .collect()
+        self.copies.iter().all(|copy| copy.status == OKAY)
     }
 
-    /// Disconnects who is at fault for a copy that failed.
-    fn blame(&self, host: &dyn Host, op: &Op, status: GrantStatus) {
-        let receiver = op.announced.and_then(|announced| {
-            let party = self.parties.get(announced.party)?;
-            party.spoil(announced.response);
+    /// Disconnects who is at fault for a copy, if it failed.
+    fn blame(&self, host: &dyn Host, index: usize, made: &GrantCopy) {
+        let failure = status(made);
+        let after = self.concerned.partition_point(|(first, _)| *first <= index);
+        let concerned = after.checked_sub(1).and_then(|at| self.concerned.get(at));
+        let Some((_, concerned)) = concerned.filter(|_| failure != GrantStatus::Okay) else {
+            return;
+        };
+        let receiver = concerned.receiver.as_ref().and_then(|(party, responses)| {
+            let party = self.parties.get(*party)?;
+            party.spoil(responses.clone());
             Some(party)
         });
-        let sender = op.sender.and_then(|sender| self.parties.get(sender));
+        let sender = concerned.sender.and_then(|sender| self.parties.get(sender));
         match (sender, receiver) {
-            (Some(sender), Some(receiver)) => match self.probe(host, op) {
-                GrantStatus::Okay => receiver.refuse(receive_refused(op, status)),
-                status => sender.refuse(transmit_refused(op, status)),
+            (Some(sender), Some(receiver)) => match probe(host, made) {
+                GrantStatus::Okay => receiver.refuse(receive_refused(made.dest, failure)),
+                failure => sender.refuse(transmit_refused(made.source, failure)),
             },
-            (Some(sender), None) => sender.refuse(transmit_refused(op, status)),
-            (None, Some(receiver)) => receiver.refuse(receive_refused(op, status)),
+            (Some(sender), None) => sender.refuse(transmit_refused(made.source, failure)),
+            (None, Some(receiver)) => receiver.refuse(receive_refused(made.dest, failure)),
             (None, None) => {}
         }
     }
+}
 
-    /// How the source of a copy fares alone.
-    fn probe(&self, host: &dyn Host, op: &Op) -> GrantStatus {
-        let source = op.source.resolve(&self.memories);
-        let (Some(source), Ok(scratch)) = (source, host.pages(1)) else {
-            return GrantStatus::Okay;
-        };
-        let mut copies = [Copy {
-            source,
-            dest: CopyEnd::Own {
-                memory: &*scratch,
-                offset: 0,
-            },
-            len: u16::try_from(op.len).unwrap_or(0),
-            status: GrantStatus::Okay,
-        }];
-        host.copy_grants(&mut copies);
-        let [copy] = copies;
-        copy.status
-    }
+/// How the source of a copy fares alone.
+fn probe(host: &dyn Host, made: &GrantCopy) -> GrantStatus {
+    let Ok(scratch) = host.pages(1) else {
+        return GrantStatus::Okay;
+    };
+    let mut copies = [copy(made.source, host.own(&scratch, 0), made.len)];
+    host.copy_grants(&mut copies);
+    let [alone] = copies;
+    status(&alone)
 }
 
 /// Why a sender is disconnected.
-pub(super) fn transmit_refused(op: &Op, status: GrantStatus) -> Refusal {
-    refused("a packet to transmit", op.source, status)
+fn transmit_refused(end: CopyEnd, status: GrantStatus) -> Refusal {
+    refused("a packet to transmit", end, status)
 }
 
-fn receive_refused(op: &Op, status: GrantStatus) -> Refusal {
-    refused("a buffer to receive into", op.dest, status)
+fn receive_refused(end: CopyEnd, status: GrantStatus) -> Refusal {
+    refused("a buffer to receive into", end, status)
 }
 
-fn refused(what: &str, end: End, status: GrantStatus) -> Refusal {
-    let reference = match end {
-        End::Grant { reference, .. } => reference,
-        End::Own { .. } => GrantRef::default(),
-    };
+fn refused(what: &str, end: CopyEnd, status: GrantStatus) -> Refusal {
+    let reference = end.reference();
     Refusal::new(alloc::format!("{what}: grant {reference}: {status:?}"))
 }
 
@@ -231,8 +197,7 @@ fn refused(what: &str, end: End, status: GrantStatus) -> Refusal {
 pub(super) fn packet_parts(
     parts: &mut Vec<Part>,
     domain: DomId,
-    header: End,
-    header_len: usize,
+    (header, header_len): (CopyEnd, u16),
     slots: &[Slot],
 ) {
     parts.clear();
@@ -241,23 +206,18 @@ pub(super) fn packet_parts(
         len: header_len,
         fresh: true,
     });
-    let mut skip = header_len;
+    let mut skipped = header_len;
     for (index, slot) in slots.iter().enumerate() {
-        let len = usize::from(slot.len);
-        let skipped = skip.min(len);
-        skip -= skipped;
-        if len > skipped {
-            let start = End::Grant {
-                domain,
-                reference: slot.reference,
-                offset: usize::from(slot.offset),
-            };
+        let len = slot.len.saturating_sub(skipped);
+        if len > 0 {
+            let start = granted(domain, slot.reference, slot.offset);
             parts.push(Part {
-                source: start.skip(skipped),
-                len: len - skipped,
+                source: skip(start, skipped),
+                len,
                 fresh: index > 0,
             });
         }
+        skipped = skipped.saturating_sub(slot.len);
     }
 }
 
@@ -266,7 +226,8 @@ pub(super) fn packet_parts(
 pub(super) fn frame_parts(
     parts: &mut Vec<Part>,
     plan: &mut Plan,
-    (header, header_len): (End, usize),
+    host: &dyn Host,
+    (header, header_len): (CopyEnd, u16),
     pieces: &[Piece],
 ) {
     parts.clear();
@@ -277,21 +238,20 @@ pub(super) fn frame_parts(
             fresh: false,
         });
     }
-    let mut skip = header_len;
+    let mut skipped = header_len;
     for piece in pieces {
-        let skipped = skip.min(piece.len);
-        skip -= skipped;
-        if piece.len > skipped {
-            let memory = plan.memory(&piece.memory);
+        // A piece is not longer than its page.
+        let whole = u16::try_from(piece.len).unwrap_or(0);
+        let len = whole.saturating_sub(skipped);
+        if len > 0 {
+            let start = piece.offset + usize::from(skipped);
             parts.push(Part {
-                source: End::Own {
-                    memory,
-                    offset: piece.offset + skipped,
-                },
-                len: piece.len - skipped,
+                source: plan.own(host, &piece.memory, start),
+                len,
                 fresh: false,
             });
         }
+        skipped = skipped.saturating_sub(whole);
     }
     if let Some(first) = parts.first_mut() {
         first.fresh = true;

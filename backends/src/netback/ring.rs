@@ -5,6 +5,7 @@
 //! equal the requests taken whenever nothing is under way: another instance resumes from there.
 
 use alloc::rc::Rc;
+use alloc::vec::Vec;
 use core::mem::offset_of;
 
 use guest_abi::PAGE_SIZE;
@@ -18,26 +19,27 @@ const REQ_EVENT: usize = offset_of!(RingHeader, req_event);
 const RSP_PROD: usize = offset_of!(RingHeader, rsp_prod);
 const RSP_EVENT: usize = offset_of!(RingHeader, rsp_event);
 
-/// The backend's end of a ring page.
-pub(super) struct Ring {
+/// The backend's end of a ring page whose slots have so many bytes.
+pub(super) struct Ring<const SLOT: usize> {
     page: Rc<dyn IoMemory>,
-    slot_size: usize,
     slots: u32,
     requests: Consumer,
     responses: Producer,
+    /// Responses not yet written: they fill whole slots, so that all of them are one copy.
+    unwritten: Vec<[u8; SLOT]>,
 }
 
-impl Ring {
+impl<const SLOT: usize> Ring<SLOT> {
     /// Goes on where the frontend was last answered.
-    pub(super) fn resume(page: Rc<dyn IoMemory>, slot_size: usize) -> Self {
-        let slots = nr_slots(PAGE_SIZE, slot_size);
+    pub(super) fn resume(page: Rc<dyn IoMemory>) -> Self {
+        let slots = nr_slots(PAGE_SIZE, SLOT);
         let answered = page.load_u32(RSP_PROD);
         Self {
             page,
-            slot_size,
             slots,
             requests: Consumer::new(slots, answered),
             responses: Producer::new(slots, answered),
+            unwritten: Vec::new(),
         }
     }
 
@@ -49,20 +51,25 @@ impl Ring {
             .available(produced, self.slots.saturating_sub(self.open()))
     }
 
-    /// How many requests were taken and not yet answered.
+    /// How many requests were taken and not yet answered for all to see.
     pub(super) fn open(&self) -> u32 {
         self.requests.index().wrapping_sub(self.responses.index())
     }
 
     /// Copies the first waiting requests without taking them.
     pub(super) fn peek(&self, into: &mut [u8]) {
-        let first = self.requests.index() & self.slots.wrapping_sub(1);
-        let run = self.slots.saturating_sub(first) as usize * self.slot_size;
-        let (run, wrapped) = into.split_at_mut(into.len().min(run));
-        self.page.copy_from(self.place(first), run);
+        let (first, run) = self.run(self.requests.index());
+        let (run, wrapped) = into.split_at_mut(into.len().min(run * SLOT));
+        self.page.copy_from(place::<SLOT>(first), run);
         if !wrapped.is_empty() {
-            self.page.copy_from(self.place(0), wrapped);
+            self.page.copy_from(place::<SLOT>(0), wrapped);
         }
+    }
+
+    /// The slot of an index, and how many there are from it up to the end of the page.
+    fn run(&self, index: u32) -> (u32, usize) {
+        let first = index & self.slots.wrapping_sub(1);
+        (first, self.slots.saturating_sub(first) as usize)
     }
 
     /// Takes requests that were seen to wait.
@@ -72,21 +79,31 @@ impl Ring {
         }
     }
 
-    /// Writes the next response; nobody sees it yet.
-    pub(super) fn respond(&mut self, words: &[u32]) {
-        let at = self.responses.take_slot();
-        let at = self.place(at);
-        for (index, &word) in words.iter().enumerate() {
-            self.page.store_u32(at + 4 * index, word);
-        }
+    /// Adds the next response; nobody sees it yet.
+    pub(super) fn respond(&mut self, response: [u8; SLOT]) {
+        self.unwritten.push(response);
+    }
+
+    /// The responses that nobody has seen yet.
+    pub(super) fn unwritten(&mut self) -> &mut [[u8; SLOT]] {
+        &mut self.unwritten
     }
 
     /// Lets the frontend see the responses; says whether it wants to be told.
     pub(super) fn publish(&mut self) -> bool {
-        let published = self.responses.publish();
-        if published.old == published.new {
+        if self.unwritten.is_empty() {
             return false;
         }
+        let (first, run) = self.run(self.responses.index());
+        let (run, wrapped) = self.unwritten.split_at(self.unwritten.len().min(run));
+        self.page.copy_to(place::<SLOT>(first), run.as_flattened());
+        if !wrapped.is_empty() {
+            self.page.copy_to(place::<SLOT>(0), wrapped.as_flattened());
+        }
+        for _ in self.unwritten.drain(..) {
+            self.responses.take_slot();
+        }
+        let published = self.responses.publish();
         full_barrier();
         self.page.store_u32(RSP_PROD, published.new);
         full_barrier();
@@ -99,10 +116,11 @@ impl Ring {
         self.page.store_u32(REQ_EVENT, event);
         full_barrier();
     }
+}
 
-    fn place(&self, slot: u32) -> usize {
-        SLOTS_OFFSET + slot as usize * self.slot_size
-    }
+/// Where a slot lies.
+fn place<const SLOT: usize>(slot: u32) -> usize {
+    SLOTS_OFFSET + slot as usize * SLOT
 }
 
 /// Why a frontend that claims too much is disconnected.
@@ -113,19 +131,14 @@ pub(super) fn overrun(overrun: Overrun) -> Refusal {
     ))
 }
 
-/// Two 16-bit fields as they lie side by side in a slot.
-pub(super) fn word(low: u16, high: u16) -> u32 {
-    u32::from(low) | u32::from(high) << 16
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::host::SharedPage;
     use crate::host::fake::FakePage;
 
-    fn ring(page: &FakePage) -> Ring {
-        Ring::resume(Rc::new(page.clone()), 8)
+    fn ring(page: &FakePage) -> Ring<8> {
+        Ring::resume(Rc::new(page.clone()))
     }
 
     #[test]
@@ -141,10 +154,14 @@ mod tests {
         assert_eq!(bytes[8], 77);
         ring.take(2);
         assert_eq!((ring.waiting(), ring.open()), (Ok(0), 2));
-        ring.respond(&[word(1, 2), 3]);
-        ring.respond(&[4, 5]);
+        ring.respond([1; 8]);
+        ring.respond([2; 8]);
+        assert_eq!(ring.open(), 2, "nobody sees them yet");
         page.store_u32(RSP_EVENT, 302);
         assert!(ring.publish());
+        assert_eq!(ring.open(), 0);
+        ring.page.copy_from(SLOTS_OFFSET + 8 * 44, &mut bytes);
+        assert_eq!((bytes[7], bytes[8]), (1, 2));
         assert_eq!(page.load_u32(RSP_PROD), 302);
         assert!(!ring.publish(), "nothing new");
     }
@@ -159,6 +176,22 @@ mod tests {
         let mut bytes = [0; 16];
         ring(&page).peek(&mut bytes);
         assert_eq!((bytes[0], bytes[8]), (1, 2));
+    }
+
+    #[test]
+    fn responses_that_wrap_are_written_in_order() {
+        let page = FakePage::new();
+        page.store_u32(RSP_PROD, 254);
+        page.store_u32(REQ_PROD, 257);
+        let mut ring = ring(&page);
+        ring.take(3);
+        (1..=3).for_each(|byte| ring.respond([byte; 8]));
+        ring.publish();
+        let mut bytes = [0; 16];
+        page.copy_from(SLOTS_OFFSET + 8 * 254, &mut bytes);
+        assert_eq!((bytes[0], bytes[15]), (1, 2));
+        page.copy_from(SLOTS_OFFSET, &mut bytes);
+        assert_eq!((bytes[0], bytes[8]), (3, 0));
     }
 
     #[test]

@@ -7,11 +7,12 @@ use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::ops::Range;
 
+use guest_abi::grant_table::CopyEnd;
 use guest_abi::{Errno, PAGE_SIZE};
 
 use super::offload::Gathered;
 use super::packet::HEADER;
-use super::plan::{End, Part, Plan};
+use super::plan::{Part, Plan};
 use super::tx::validate::{Request, Slot};
 use crate::host::{Host, IoMemory};
 
@@ -36,13 +37,15 @@ pub(super) struct Packet {
     /// Its slots, among those of the pass.
     pub(super) slots: Range<usize>,
     /// Bytes of it that we have a copy of.
-    pub(super) header_len: usize,
+    pub(super) header_len: u16,
     pub(super) fate: Fate,
 }
 
 /// The workbench.
 pub(super) struct Scratch {
     headers: Rc<dyn IoMemory>,
+    /// How copies name the place of each header.
+    pub(super) places: Vec<CopyEnd>,
     pub(super) raw: Vec<u8>,
     pub(super) slots: Vec<Slot>,
     pub(super) packets: Vec<Packet>,
@@ -55,17 +58,12 @@ impl Scratch {
     /// Packets worked on in one pass.
     pub(super) const BATCH: usize = 32;
 
-    /// Where a header lies, once the pass has begun.
-    pub(super) const fn header_end(index: usize) -> End {
-        End::Own {
-            memory: 0,
-            offset: index * STRIDE,
-        }
-    }
-
     pub(super) fn new(host: &dyn Host) -> Result<Self, Errno> {
+        let headers = host.pages((Self::BATCH * STRIDE).div_ceil(PAGE_SIZE))?;
+        let place = |index| host.own(&headers, index * STRIDE);
         Ok(Self {
-            headers: host.pages((Self::BATCH * STRIDE).div_ceil(PAGE_SIZE))?,
+            places: (0..Self::BATCH).map(place).collect(),
+            headers,
             raw: Vec::new(),
             slots: Vec::new(),
             packets: Vec::new(),
@@ -81,8 +79,12 @@ impl Scratch {
         self.packets.clear();
         self.gathered.clear();
         self.plan.clear();
-        // The number that `header_end` names.
-        self.plan.memory(&self.headers);
+    }
+
+    /// How copies name the place of a header.
+    pub(super) fn header_place(&self, index: usize) -> CopyEnd {
+        // Nobody has this grant, so nothing is copied from or to where no header is.
+        self.places.get(index).copied().unwrap_or_default()
     }
 
     /// Lets go of everybody who took part.
@@ -100,10 +102,10 @@ impl Scratch {
     pub(super) fn get_header<'a>(
         &self,
         index: usize,
-        len: usize,
+        len: u16,
         into: &'a mut [u8; HEADER],
     ) -> &'a [u8] {
-        let into = into.get_mut(..len).unwrap_or_default();
+        let into = into.get_mut(..len.into()).unwrap_or_default();
         self.headers.copy_from(index * STRIDE, into);
         into
     }

@@ -32,13 +32,14 @@ pub(super) async fn serve(vif: &Rc<Vif>, stop: impl Future<Output = ()>) -> Resu
         timer.set(vif, next);
         let mut yielded = next != Next::More;
         let stopped = poll_fn(|context| {
+            // Most often it is an event. What else there may be is asked for before it sleeps.
+            if events(vif, context) {
+                return Poll::Ready(false);
+            }
             if stop.as_mut().poll(context).is_ready() {
                 return Poll::Ready(true);
             }
-            let woken = events(vif, context)
-                | vif.signal.poll_after(seen, context).is_ready()
-                | timer.poll(context);
-            if woken {
+            if vif.signal.poll_after(seen, context).is_ready() | timer.poll(context) {
                 return Poll::Ready(false);
             }
             if core::mem::replace(&mut yielded, true) {

@@ -3,6 +3,7 @@
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
+use core::ops::Range;
 
 use guest_abi::DomId;
 use guest_abi::io::netif::NetStatus;
@@ -143,10 +144,10 @@ impl QueueRef {
         }
     }
 
-    /// What a response announces did not arrive.
-    pub(super) fn spoil(&self, response: usize) {
+    /// The packet that these responses announce did not arrive.
+    pub(super) fn spoil(&self, responses: Range<usize>) {
         if let Some(queue) = self.get() {
-            queue.rx.borrow_mut().spoil(response);
+            queue.rx.borrow_mut().spoil(responses);
         }
     }
 

@@ -13,7 +13,7 @@ mod port;
 mod task;
 mod time;
 
-use alloc::{boxed::Box, rc::Rc, vec::Vec};
+use alloc::{boxed::Box, rc::Rc};
 use core::{
     cell::RefCell,
     fmt,
@@ -146,7 +146,7 @@ impl Runtime {
             if let Some(value) = main.take() {
                 return value;
             }
-            if !self.inner.tasks.borrow().any_ready() {
+            if self.inner.tasks.borrow().ready() == 0 {
                 let deadline = self.inner.timers.borrow().next_deadline();
                 self.inner.platform.wait(deadline);
             }
@@ -169,9 +169,12 @@ impl Runtime {
 
         // Tasks woken while these run wait for the next turn, so that events
         // and timers are looked at in between.
-        let ready: Vec<_> = self.inner.tasks.borrow().take_ready();
-        for id in ready {
-            self.run(id);
+        let ready = self.inner.tasks.borrow().ready();
+        for _ in 0..ready {
+            let next = self.inner.tasks.borrow().next_ready();
+            if let Some(id) = next {
+                self.run(id);
+            }
         }
     }
 
@@ -195,6 +198,7 @@ impl Runtime {
 pub(crate) mod tests {
     use super::*;
     use alloc::collections::VecDeque;
+    use alloc::vec::Vec;
     use core::cell::Cell;
 
     /// A machine whose clock jumps to each deadline and whose events are scripted.

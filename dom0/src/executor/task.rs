@@ -9,7 +9,6 @@ use alloc::{
     rc::Rc,
     sync::Arc,
     task::Wake,
-    vec::Vec,
 };
 use core::{
     cell::RefCell,
@@ -95,14 +94,14 @@ impl Tasks {
         self.table.len()
     }
 
-    /// Whether a task waits for its turn.
-    pub(super) fn any_ready(&self) -> bool {
-        !self.ready.lock().is_empty()
+    /// How many tasks wait for their turn.
+    pub(super) fn ready(&self) -> usize {
+        self.ready.lock().len()
     }
 
-    /// Takes all tasks that are ready now.
-    pub(super) fn take_ready(&self) -> Vec<TaskId> {
-        self.ready.lock().drain(..).collect()
+    /// Takes the task that has waited longest.
+    pub(super) fn next_ready(&self) -> Option<TaskId> {
+        self.ready.lock().pop_front()
     }
 
     /// Takes a task's future out for polling; a wake from now on counts again.

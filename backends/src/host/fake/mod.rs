@@ -6,19 +6,18 @@ pub use disk::FakeDisk;
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
-use alloc::rc::Rc;
+use alloc::rc::{Rc, Weak};
 use alloc::vec;
 use alloc::vec::Vec;
 use core::cell::{Cell, RefCell};
+use core::fmt;
 use core::task::{Context, Poll, Waker};
 
-use guest_abi::grant_table::GrantStatus;
-use guest_abi::ids::GrantRef;
-use guest_abi::{DomId, Errno, PAGE_SIZE, Port};
+use guest_abi::grant_table::{CopyEnd, GrantCopy, GrantStatus};
+use guest_abi::ids::{DomIdArg, GrantRef};
+use guest_abi::{DomId, Errno, PAGE_SIZE, Pfn, Port};
 
-use super::{
-    Access, Channel, Copy, CopyEnd, GrantRefused, Host, IoMemory, LocalFuture, SharedPage,
-};
+use super::{Access, Channel, GrantRefused, Host, IoMemory, LocalFuture, SharedPage, copy};
 use crate::signal::Signal;
 use crate::xenstore::Store;
 
@@ -191,7 +190,7 @@ impl Drop for BackendEnd {
 }
 
 /// The fake host.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct FakeHost {
     store: RefCell<Store>,
     grants: RefCell<BTreeMap<(DomId, GrantRef), (FakePage, Access)>>,
@@ -200,6 +199,14 @@ pub struct FakeHost {
     for_devices: Cell<usize>,
     now: Rc<Cell<u64>>,
     sleepers: Rc<RefCell<Vec<Waker>>>,
+    /// Memory that copies may name: by its place here, and the page in it.
+    named: RefCell<Vec<Weak<dyn IoMemory>>>,
+}
+
+impl fmt::Debug for FakeHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FakeHost")
+    }
 }
 
 impl FakeHost {
@@ -261,36 +268,35 @@ impl FakeHost {
         }
     }
 
-    fn copy(&self, copy: &Copy<'_>) -> Result<(), GrantStatus> {
+    /// The memory that one end of a copy names, and where in it the copy begins.
+    fn end(&self, end: &CopyEnd, access: Access) -> Result<(Rc<dyn IoMemory>, usize), GrantStatus> {
+        let offset = usize::from(end.offset);
+        if !copy::is_own(end) {
+            let domain = end.domid.resolve(DomId::DOM0);
+            let page = self.granted(domain, end.reference(), access)?;
+            return Ok((Rc::new(page), offset));
+        }
+        let (place, page) = (end.what >> 16, end.what & 0xffff);
+        let named = self.named.borrow();
+        let memory = usize::try_from(place).ok().and_then(|at| named.get(at));
+        let memory = memory.and_then(Weak::upgrade);
+        let page = usize::try_from(page).map_err(|_| GrantStatus::BadPage)?;
+        Ok((
+            memory.ok_or(GrantStatus::BadPage)?,
+            page * PAGE_SIZE + offset,
+        ))
+    }
+
+    fn copy(&self, copy: &GrantCopy) -> Result<(), GrantStatus> {
         let mut bytes = vec![0; usize::from(copy.len)];
-        let fits = |offset: usize| offset % PAGE_SIZE + bytes.len() <= PAGE_SIZE;
-        let offset = |end: &CopyEnd<'_>| match *end {
-            CopyEnd::Grant { offset, .. } => usize::from(offset),
-            CopyEnd::Own { offset, .. } => offset,
-        };
-        if !fits(offset(&copy.source)) || !fits(offset(&copy.dest)) {
+        let fits = |end: &CopyEnd| usize::from(end.offset) + bytes.len() <= PAGE_SIZE;
+        if !fits(&copy.source) || !fits(&copy.dest) {
             return Err(GrantStatus::BadCopyArg);
         }
-        match copy.source {
-            CopyEnd::Grant {
-                domain,
-                reference,
-                offset,
-            } => self
-                .granted(domain, reference, Access::ReadOnly)?
-                .copy_from(offset.into(), &mut bytes),
-            CopyEnd::Own { memory, offset } => memory.copy_from(offset, &mut bytes),
-        }
-        match copy.dest {
-            CopyEnd::Grant {
-                domain,
-                reference,
-                offset,
-            } => self
-                .granted(domain, reference, Access::ReadWrite)?
-                .copy_to(offset.into(), &bytes),
-            CopyEnd::Own { memory, offset } => memory.copy_to(offset, &bytes),
-        }
+        let (source, at) = self.end(&copy.source, Access::ReadOnly)?;
+        source.copy_from(at, &mut bytes);
+        let (dest, at) = self.end(&copy.dest, Access::ReadWrite)?;
+        dest.copy_to(at, &bytes);
         Ok(())
     }
 }
@@ -328,10 +334,29 @@ impl Host for FakeHost {
         Ok(mapped)
     }
 
-    fn copy_grants(&self, copies: &mut [Copy<'_>]) {
+    fn copy_grants(&self, copies: &mut [GrantCopy]) {
         for copy in copies {
-            copy.status = self.copy(copy).err().unwrap_or(GrantStatus::Okay);
+            let status = self.copy(copy).err().unwrap_or(GrantStatus::Okay);
+            copy.status = status.number();
         }
+    }
+
+    fn own(&self, memory: &Rc<dyn IoMemory>, offset: usize) -> CopyEnd {
+        let mut named = self.named.borrow_mut();
+        let is_it = |weak: &Weak<dyn IoMemory>| {
+            weak.upgrade()
+                .is_some_and(|known| Rc::ptr_eq(&known, memory))
+        };
+        let known = named.iter().position(is_it);
+        let free = || named.iter().position(|weak| weak.strong_count() == 0);
+        let place = known.or_else(free).unwrap_or(named.len());
+        match named.get_mut(place) {
+            Some(weak) => *weak = Rc::downgrade(memory),
+            None => named.push(Rc::downgrade(memory)),
+        }
+        let frame = (place << 16 | offset / PAGE_SIZE) as u64;
+        let offset = u16::try_from(offset % PAGE_SIZE).unwrap_or(0);
+        CopyEnd::frame(DomIdArg::SELF, Pfn::new(frame), offset)
     }
 
     fn pages(&self, count: usize) -> Result<Rc<dyn IoMemory>, Errno> {

@@ -45,25 +45,32 @@ fn add(a: u64, b: u64) -> u64 {
     sum.wrapping_add(u64::from(carry))
 }
 
+/// Most bytes come in long runs, whose words are added in blocks: each hands its carry to the next,
+/// an instruction a word. Headers are short, and made of words, halves and quarters.
 fn sum(bytes: &[u8]) -> u64 {
-    let (words, rest) = bytes.as_chunks::<16>();
-    let (mut total, mut carries) = (0_u128, 0_u64);
+    let (blocks, rest) = bytes.as_chunks::<64>();
+    let mut total = blocks.iter().fold(0, add_block);
+    let (words, rest) = rest.as_chunks::<8>();
     for word in words {
-        let (sum, carry) = total.overflowing_add(u128::from_le_bytes(*word));
-        total = sum;
-        carries += u64::from(carry);
+        total = add(total, u64::from_le_bytes(*word));
     }
-    let mut last = [0; 16];
-    for (to, from) in last.iter_mut().zip(rest) {
-        *to = *from;
+    let (halves, rest) = rest.as_chunks::<4>();
+    for half in halves {
+        total = add(total, u32::from_le_bytes(*half).into());
     }
-    let (total, carry) = total.overflowing_add(u128::from_le_bytes(last));
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "the two halves are what is added"
-    )]
-    let halves = add(total as u64, (total >> 64) as u64);
-    add(halves, carries + u64::from(carry))
+    let (quarters, rest) = rest.as_chunks::<2>();
+    for quarter in quarters {
+        total = add(total, u16::from_le_bytes(*quarter).into());
+    }
+    add(total, rest.first().map_or(0, |last| u64::from(*last)))
+}
+
+fn add_block(mut total: u64, block: &[u8; 64]) -> u64 {
+    let mut carry = false;
+    for word in block.as_chunks::<8>().0 {
+        (total, carry) = total.carrying_add(u64::from_le_bytes(*word), carry);
+    }
+    add(total, carry.into())
 }
 
 fn fold(total: u64) -> u16 {

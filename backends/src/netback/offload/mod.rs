@@ -17,13 +17,14 @@ use guest_abi::io::netif::NR_SLOTS_MIN;
 
 use super::deliver;
 use super::packet::{self, Family, HEADER, IPV4, IPV6, Layout, ethertype};
-use super::plan::{End, Op, Part, Plan, frame_parts};
+use super::plan::{Concerned, Part, Plan, frame_parts};
 use super::rx::Load;
 use super::rx::held::{Held, Token};
 use super::scratch::{Fate, Scratch};
 use super::switch::Target;
 use super::tx::validate::Request;
 use super::vif::{QueueRef, Vif};
+use crate::host::copy::skip;
 use crate::host::{IoMemory, Piece};
 use checksum::Sum;
 use segment::{Segments, seal};
@@ -105,29 +106,27 @@ pub(super) fn gather(
         pool.page(&*vif.host)?
     };
     block.copy_to(0, header);
-    let memory = plan.memory(&block);
+    let planned = plan.planned();
+    let mut place = plan.own(&*vif.host, &block, 0);
     let mut pieces = Vec::with_capacity(if spread { NR_SLOTS_MIN } else { 1 });
     let (mut start, mut len) = (0, header.len());
     for part in parts.iter().skip(1) {
         if spread && part.fresh {
             pieces.push(piece(&block, start, len));
             (start, len) = (start + PAGE_SIZE, 0);
+            place = plan.own(&*vif.host, &block, start);
         }
-        if len + part.len > PAGE_SIZE || start >= block.len() {
+        let end = len + usize::from(part.len);
+        if end > PAGE_SIZE || start >= block.len() {
             return None;
         }
-        plan.ops.push(Op {
-            source: part.source,
-            dest: End::Own {
-                memory,
-                offset: start + len,
-            },
-            len: part.len,
-            sender: Some(sender),
-            announced: None,
-        });
-        len += part.len;
+        let at = u16::try_from(len).unwrap_or(0);
+        plan.copy(part.source, skip(place, at), part.len);
+        len = end;
     }
+    let sender = Some(sender);
+    let receiver = None;
+    plan.concern(planned, Concerned { sender, receiver });
     pieces.push(piece(&block, start, len));
     Some(pieces)
 }
@@ -194,8 +193,9 @@ fn send_frames(
             to.counters.received.drop();
             continue;
         }
-        let none = (Scratch::header_end(0), 0);
-        frame_parts(&mut scratch.parts, &mut scratch.plan, none, frame);
+        let none = (scratch.header_place(0), 0);
+        let (parts, plan) = (&mut scratch.parts, &mut scratch.plan);
+        frame_parts(parts, plan, &*vif.host, none, frame);
         let load = Load {
             parts: &scratch.parts,
             size,

@@ -10,14 +10,15 @@ use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::cell::Cell;
 
+use guest_abi::grant_table::CopyEnd;
 use guest_abi::io::netif::NetStatus;
 use guest_abi::io::ring::Overrun;
 
 use super::{Load, RxQueue};
-use crate::host::Piece;
+use crate::host::{Host, Piece};
 use crate::netback::next::Next;
 use crate::netback::packet::Gso;
-use crate::netback::plan::{End, Part, Plan, frame_parts, packet_parts};
+use crate::netback::plan::{Part, Plan, frame_parts, packet_parts};
 use crate::netback::ring::overrun;
 use crate::netback::scratch::Scratch;
 use crate::netback::tx::validate::{Request, Slot};
@@ -92,19 +93,19 @@ impl Held {
         }
     }
 
-    fn parts(&self, parts: &mut Vec<Part>, plan: &mut Plan, header: End) {
+    fn header(&self) -> &[u8] {
+        let (Self::Packet { header, .. } | Self::Frame { header, .. }) = self;
+        header
+    }
+
+    /// Its parts, with its header at `place`.
+    fn parts(&self, parts: &mut Vec<Part>, plan: &mut Plan, host: &dyn Host, place: CopyEnd) {
+        let header = (place, u16::try_from(self.header().len()).unwrap_or(0));
         match self {
-            Self::Packet {
-                sender,
-                header: bytes,
-                slots,
-                ..
-            } => packet_parts(parts, sender.vif.domain, header, bytes.len(), slots),
-            Self::Frame {
-                header: bytes,
-                pieces,
-                ..
-            } => frame_parts(parts, plan, (header, bytes.len()), pieces),
+            Self::Packet { sender, slots, .. } => {
+                packet_parts(parts, sender.vif.domain, header, slots);
+            }
+            Self::Frame { pieces, .. } => frame_parts(parts, plan, host, header, pieces),
         }
     }
 
@@ -242,13 +243,13 @@ fn place_all(
         let Some(Waiting { since, held }) = rx.held.pop_front() else {
             return Ok(Next::Idle);
         };
-        let (Held::Packet { header, .. } | Held::Frame { header, .. }) = &held;
-        scratch.put_header(index, header);
-        let header = Scratch::header_end(index);
-        held.parts(&mut scratch.parts, &mut scratch.plan, header);
+        scratch.put_header(index, held.header());
+        let header = scratch.header_place(index);
+        let host = &*queue.vif.host;
+        held.parts(&mut scratch.parts, &mut scratch.plan, host, header);
         let load = held.load(&scratch.parts, &mut scratch.plan);
         let slots = load.slots();
-        match rx.place(&load, queue.vif.domain, party, &mut scratch.plan.ops) {
+        match rx.place(&load, queue.vif.domain, party, &mut scratch.plan) {
             Ok(true) => {
                 queue.vif.counters.received.pass(held.size());
                 placed.push(held);

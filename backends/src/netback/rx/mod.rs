@@ -10,26 +10,32 @@
 pub(super) mod held;
 
 use alloc::collections::VecDeque;
-use alloc::vec::Vec;
+use core::ops::Range;
 
+use guest_abi::grant_table::CopyEnd;
 use guest_abi::io::netif::{
-    ExtraType, GSO_TYPE_TCPV4, GSO_TYPE_TCPV6, NetStatus, RxFlags, RxRequest, RxResponse,
+    ExtraInfo, ExtraType, GSO_TYPE_TCPV4, GSO_TYPE_TCPV6, NetStatus, RxFlags, RxRequest, RxResponse,
 };
 use guest_abi::io::ring::Overrun;
-use guest_abi::zerocopy::FromBytes;
+use guest_abi::zerocopy::{FromZeros, IntoBytes, transmute};
 use guest_abi::{DomId, PAGE_SIZE};
 
 use super::packet::{Family, Gso};
-use super::plan::{Announced, End, Op, Part};
-use super::ring::{Ring, word};
+use super::plan::{Concerned, Part, Plan};
+use super::ring::Ring;
+use crate::host::copy::{granted, skip};
 use held::Waiting;
 
 /// Bytes of a slot on the ring.
-pub(super) const SLOT_SIZE: usize = size_of::<RxRequest>();
+const SLOT_SIZE: usize = size_of::<RxResponse>();
 /// Buffers that any frontend takes for one packet.
 const MAX_BUFFERS: usize = 17;
 /// Slots a packet can take at most: its buffers and one for its segmentation.
 pub(super) const MAX_SLOTS: usize = MAX_BUFFERS + 1;
+/// Bytes of a buffer.
+const BUFFER: u16 = 4096;
+
+const _: () = assert!(BUFFER as usize == PAGE_SIZE && size_of::<RxRequest>() == SLOT_SIZE);
 
 /// A packet to be placed.
 #[derive(Clone, Copy, Debug)]
@@ -45,28 +51,35 @@ pub(super) struct Load<'a> {
     pub(super) sender: Option<usize>,
 }
 
+/// How a packet lies in its buffers.
+#[derive(Clone, Copy, Debug)]
+struct Layout {
+    /// No part is split between two.
+    whole: bool,
+    buffers: usize,
+}
+
 impl Load<'_> {
-    /// Whether parts are to stay whole, and how many buffers it takes.
-    fn layout(&self) -> (bool, usize) {
+    fn layout(&self) -> Layout {
         let packed = self.size.div_ceil(PAGE_SIZE).max(1);
-        let (mut buffers, mut used) = (0, PAGE_SIZE);
+        let (mut buffers, mut used) = (0, BUFFER);
         for part in self.parts {
-            if used + part.len > PAGE_SIZE {
+            if part.len > BUFFER - used {
                 (buffers, used) = (buffers + 1, 0);
             }
-            used += part.len;
+            used = used.saturating_add(part.len).min(BUFFER);
         }
         let most = (packed + packed / 8).min(MAX_BUFFERS);
-        if packed <= buffers && buffers <= most {
-            (true, buffers)
-        } else {
-            (false, packed)
+        let whole = packed <= buffers && buffers <= most;
+        Layout {
+            whole,
+            buffers: if whole { buffers } else { packed },
         }
     }
 
     /// How many slots it takes.
     pub(super) fn slots(&self) -> usize {
-        self.layout().1 + usize::from(self.gso.is_some())
+        self.layout().buffers + usize::from(self.gso.is_some())
     }
 
     fn flags(&self) -> RxFlags {
@@ -78,56 +91,21 @@ impl Load<'_> {
     }
 }
 
-/// A response not yet written.
-#[derive(Clone, Copy, Debug)]
-enum Response {
-    Data { id: u16, flags: RxFlags, len: usize },
-    Gso(Gso),
-    Failed { id: u16, flags: RxFlags },
-}
-
-impl Response {
-    fn words(self) -> [u32; 2] {
-        match self {
-            Self::Data { id, flags, len } => {
-                let len = u16::try_from(len).unwrap_or(0);
-                [word(id, 0), word(flags.bits(), len)]
-            }
-            Self::Failed { id, flags } => {
-                let status = NetStatus::Error.number().cast_unsigned();
-                [word(id, 0), word(flags.bits(), status)]
-            }
-            Self::Gso(gso) => {
-                let kind = match gso.family {
-                    Family::V4 => GSO_TYPE_TCPV4,
-                    Family::V6 => GSO_TYPE_TCPV6,
-                };
-                let extra = u16::from(ExtraType::Gso.number());
-                [word(extra, gso.size), word(u16::from(kind), 0)]
-            }
-        }
-    }
-}
-
-const _: () = assert!(size_of::<RxResponse>() == SLOT_SIZE);
-
 /// A queue towards the guest.
 pub(super) struct RxQueue {
-    ring: Ring,
+    ring: Ring<SLOT_SIZE>,
     /// Requests seen to wait and not yet taken.
     known: u32,
-    responses: Vec<Response>,
     held: VecDeque<Waiting>,
     /// The guest has not posted buffers for long: nothing is kept for it.
     stalled: bool,
 }
 
 impl RxQueue {
-    pub(super) fn new(ring: Ring) -> Self {
+    pub(super) fn new(ring: Ring<SLOT_SIZE>) -> Self {
         Self {
             ring,
             known: 0,
-            responses: Vec::new(),
             held: VecDeque::new(),
             stalled: false,
         }
@@ -147,153 +125,151 @@ impl RxQueue {
         load: &Load<'_>,
         domain: DomId,
         party: usize,
-        ops: &mut Vec<Op>,
+        plan: &mut Plan,
     ) -> Result<bool, Overrun> {
-        let slots = load.slots();
-        let mut raw = [[0; SLOT_SIZE]; MAX_SLOTS];
-        let Some(raw) = raw.get_mut(..slots) else {
+        let layout = load.layout();
+        let slots = layout.buffers + usize::from(load.gso.is_some());
+        let mut requests = [RxRequest::new_zeroed(); MAX_SLOTS];
+        let Some(requests) = requests.get_mut(..slots) else {
             return Ok(false);
         };
         if !self.has(slots)? {
             return Ok(false);
         }
-        self.ring.peek(raw.as_flattened_mut());
+        self.ring.peek(requests.as_mut_bytes());
         let count = u32::try_from(slots).unwrap_or(0);
         self.ring.take(count);
         self.known = self.known.saturating_sub(count);
-        let mut fill = Fill {
-            load,
+        let (copies, responses) = (plan.planned(), self.ring.unwritten().len());
+        Fill {
+            requests: requests.iter(),
+            ring: &mut self.ring,
             domain,
-            party,
-            requests: raw.iter(),
-            responses: &mut self.responses,
-            ops,
+            flags: load.flags(),
+            gso: load.gso,
             buffer: None,
-            first: true,
-        };
-        fill.run();
-        // Requests that turned out not to be needed still get an answer.
-        while fill.open().is_some() {}
+            used: BUFFER,
+        }
+        .run(load.parts, layout.whole, plan);
+        let responses = responses..self.ring.unwritten().len();
+        plan.concern(
+            copies,
+            Concerned {
+                sender: load.sender,
+                receiver: Some((party, responses)),
+            },
+        );
         Ok(true)
     }
 
     /// Writes the responses. Says whether the guest wants to be told.
     pub(super) fn announce(&mut self) -> bool {
-        for response in self.responses.drain(..) {
-            self.ring.respond(&response.words());
-        }
         self.ring.publish()
     }
 
-    /// The data of a response did not arrive.
-    pub(super) fn spoil(&mut self, response: usize) {
-        if let Some(response) = self.responses.get_mut(response)
-            && let Response::Data { id, flags, .. } = *response
-        {
-            *response = Response::Failed { id, flags };
+    /// The data of a packet did not arrive: all the responses that announce it say so.
+    pub(super) fn spoil(&mut self, packet: Range<usize>) {
+        let responses = self.ring.unwritten().get_mut(packet).unwrap_or_default();
+        let mut is_extra = false;
+        for slot in responses {
+            let mut response: RxResponse = transmute!(*slot);
+            if !core::mem::take(&mut is_extra) {
+                response.status = NetStatus::Error.number();
+                *slot = transmute!(response);
+                is_extra = response.flags & RxFlags::EXTRA_INFO.bits() != 0;
+            }
         }
     }
-}
-
-/// A buffer being filled.
-struct Buffer {
-    end: End,
-    used: usize,
-    response: usize,
 }
 
 /// A packet on its way into buffers.
-struct Fill<'a, 'b> {
-    load: &'a Load<'a>,
+struct Fill<'a> {
+    requests: core::slice::Iter<'a, RxRequest>,
+    ring: &'a mut Ring<SLOT_SIZE>,
     domain: DomId,
-    party: usize,
-    requests: core::slice::Iter<'a, [u8; SLOT_SIZE]>,
-    responses: &'b mut Vec<Response>,
-    ops: &'b mut Vec<Op>,
-    buffer: Option<Buffer>,
-    first: bool,
+    /// Those of the next response.
+    flags: RxFlags,
+    /// What goes behind the first response.
+    gso: Option<Gso>,
+    /// The buffer being filled: its number for the guest, and where it lies.
+    buffer: Option<(u16, CopyEnd)>,
+    /// Bytes in it.
+    used: u16,
 }
 
-impl Fill<'_, '_> {
-    fn run(&mut self) {
-        let (whole, _) = self.load.layout();
-        for part in self.load.parts {
-            let used = self.buffer.as_ref().map_or(0, |buffer| buffer.used);
-            if whole && used + part.len > PAGE_SIZE {
-                self.next();
+impl Fill<'_> {
+    fn run(mut self, parts: &[Part], whole: bool, plan: &mut Plan) {
+        for part in parts {
+            if whole && part.len > BUFFER - self.used {
+                self.open();
             }
-            self.fill(part);
+            self.put(part, plan);
         }
+        // Requests that turned out not to be needed still get an answer.
+        while self.open() {}
+        self.close(RxFlags::empty());
     }
 
-    fn fill(&mut self, part: &Part) {
+    fn put(&mut self, part: &Part, plan: &mut Plan) {
         let (mut source, mut left) = (part.source, part.len);
         while left > 0 {
-            if self
-                .buffer
-                .as_ref()
-                .is_none_or(|buffer| buffer.used == PAGE_SIZE)
-            {
-                self.next();
+            if self.used == BUFFER {
+                self.open();
             }
-            let Some(buffer) = &mut self.buffer else {
+            let Some((_, buffer)) = self.buffer else {
                 return;
             };
-            let len = left.min(PAGE_SIZE - buffer.used);
-            self.ops.push(Op {
-                source,
-                dest: buffer.end.skip(buffer.used),
-                len,
-                sender: self.load.sender,
-                announced: Some(Announced {
-                    party: self.party,
-                    response: buffer.response,
-                }),
-            });
-            buffer.used += len;
-            if let Some(Response::Data { len, .. }) = self.responses.get_mut(buffer.response) {
-                *len = buffer.used;
+            let len = left.min(BUFFER - self.used);
+            if len == 0 {
+                // There are no more buffers.
+                return;
             }
-            source = source.skip(len);
+            plan.copy(source, skip(buffer, self.used), len);
+            self.used += len;
+            source = skip(source, len);
             left -= len;
         }
     }
 
-    /// Goes on to the next buffer.
-    fn next(&mut self) {
-        self.buffer = self.open();
+    /// Goes on to the next buffer, if there is one.
+    fn open(&mut self) -> bool {
+        let Some(request) = self.requests.next() else {
+            return false;
+        };
+        if self.buffer.is_none() && self.gso.is_some() {
+            // The slot behind the first has no use for its buffer.
+            self.requests.next();
+        }
+        self.close(RxFlags::MORE_DATA);
+        self.buffer = Some((request.id, granted(self.domain, request.gref, 0)));
+        self.used = 0;
+        true
     }
 
-    fn open(&mut self) -> Option<Buffer> {
-        let request = RxRequest::read_from_bytes(self.requests.next()?).ok()?;
-        if let Some(before) = &self.buffer
-            && let Some(Response::Data { flags, .. }) = self.responses.get_mut(before.response)
-        {
-            flags.insert(RxFlags::MORE_DATA);
+    /// Answers the buffer that was filled.
+    fn close(&mut self, more: RxFlags) {
+        let Some((id, _)) = self.buffer else { return };
+        let flags = core::mem::replace(&mut self.flags, RxFlags::empty()) | more;
+        self.ring.respond(transmute!(RxResponse {
+            id,
+            offset: 0,
+            flags: flags.bits(),
+            status: self.used.cast_signed(),
+        }));
+        if let Some(gso) = self.gso.take() {
+            self.ring.respond(transmute!(segmentation(gso)));
         }
-        let first = core::mem::replace(&mut self.first, false);
-        let response = self.responses.len();
-        self.responses.push(Response::Data {
-            id: request.id,
-            flags: if first {
-                self.load.flags()
-            } else {
-                RxFlags::empty()
-            },
-            len: 0,
-        });
-        if first && let Some(gso) = self.load.gso {
-            self.requests.next();
-            self.responses.push(Response::Gso(gso));
-        }
-        Some(Buffer {
-            end: End::Grant {
-                domain: self.domain,
-                reference: request.gref,
-                offset: 0,
-            },
-            used: 0,
-            response,
-        })
+    }
+}
+
+fn segmentation(gso: Gso) -> ExtraInfo {
+    ExtraInfo {
+        kind: ExtraType::Gso.number(),
+        gso_size: gso.size,
+        gso_type: match gso.family {
+            Family::V4 => GSO_TYPE_TCPV4,
+            Family::V6 => GSO_TYPE_TCPV6,
+        },
+        ..ExtraInfo::default()
     }
 }

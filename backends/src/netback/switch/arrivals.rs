@@ -172,15 +172,16 @@ impl<'a> Arrivals<'a> {
             to.counters.received.drop();
             return;
         }
-        let header = Scratch::header_end(self.headers);
+        let place = scratch.header_place(self.headers);
         if !arrival.header.is_empty() {
             scratch.put_header(self.headers, arrival.header);
             self.headers += 1;
         }
-        let header = (header, arrival.header.len());
+        let header = (place, u16::try_from(arrival.header.len()).unwrap_or(0));
         frame_parts(
             &mut scratch.parts,
             &mut scratch.plan,
+            &*to.host,
             header,
             arrival.pieces,
         );

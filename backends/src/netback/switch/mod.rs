@@ -177,12 +177,12 @@ impl Switch {
     /// Where a frame from a port goes.
     pub(super) fn route(&self, from: PortId, dest: MacAddress, now: u64) -> Route {
         let ports = self.ports.borrow();
-        let outside = matches!(ports.targets.get(&from), Some(Target::Uplink(_)));
+        let outside = || matches!(ports.targets.get(&from), Some(Target::Uplink(_)));
         if !dest.is_group()
             && let Some(port) = ports.table.find(dest, now)
         {
             return match ports.targets.get(&port) {
-                Some(Target::Uplink(_)) if outside => Route::Nowhere,
+                Some(Target::Uplink(_)) if outside() => Route::Nowhere,
                 Some(target) if port != from => Route::To(target.clone()),
                 _ => Route::Nowhere,
             };
@@ -191,6 +191,7 @@ impl Switch {
         if matches!(dest.0, [0x01, 0x80, 0xc2, 0, 0, 0..=0x0f]) {
             return Route::Nowhere;
         }
+        let outside = outside();
         let takes = |target: &Target| match target {
             Target::Vif(_) => dest.is_group(),
             Target::Uplink(_) => !outside,

@@ -3,6 +3,8 @@
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 
+use guest_abi::grant_table::CopyEnd;
+
 use crate::netback::deliver;
 use crate::netback::offload::{self, Gathered};
 use crate::netback::packet::{HEADER, addresses};
@@ -19,6 +21,8 @@ struct Passing<'a> {
     index: usize,
     packet: &'a Packet,
     header: &'a [u8],
+    /// How copies name the header's place.
+    place: CopyEnd,
     now: u64,
 }
 
@@ -35,6 +39,7 @@ pub(super) fn all(queue: &QueueRef, scratch: &mut Scratch, now: u64) {
             index,
             packet: &packet,
             header,
+            place: scratch.header_place(index),
             now,
         };
         let fate = passing.forward(scratch);
@@ -98,8 +103,7 @@ impl Passing<'_> {
         packet_parts(
             &mut scratch.parts,
             self.queue.vif.domain,
-            Scratch::header_end(self.index),
-            self.header.len(),
+            (self.place, self.packet.header_len),
             slots,
         );
         let load = Load {
@@ -134,8 +138,7 @@ impl Passing<'_> {
         packet_parts(
             &mut scratch.parts,
             vif.domain,
-            Scratch::header_end(self.index),
-            self.header.len(),
+            (self.place, self.packet.header_len),
             slots,
         );
         let sender = scratch.plan.party(self.queue);

@@ -11,15 +11,16 @@
 mod forward;
 pub(super) mod validate;
 
-use guest_abi::io::netif::NetStatus;
+use guest_abi::io::netif::{NetStatus, TxResponse};
+use guest_abi::zerocopy::transmute;
 
 use super::next::Next;
 use super::offload;
 use super::packet::{ETHERNET, HEADER};
-use super::plan::{End, Op, transmit_refused};
-use super::ring::{Ring, overrun, word};
+use super::ring::{Ring, overrun};
 use super::scratch::{Fate, Packet, Scratch};
 use super::vif::{Queue, QueueRef};
+use crate::host::copy::{granted, skip};
 use crate::xenbus::Refusal;
 use validate::{Request, SLOT_SIZE, Slot};
 
@@ -31,12 +32,12 @@ const HEADERS_TOGETHER: u16 = 54;
 
 /// A queue from the guest.
 pub(super) struct TxQueue {
-    ring: Ring,
+    ring: Ring<SLOT_SIZE>,
     held: usize,
 }
 
 impl TxQueue {
-    pub(super) fn new(ring: Ring) -> Self {
+    pub(super) fn new(ring: Ring<SLOT_SIZE>) -> Self {
         Self { ring, held: 0 }
     }
 
@@ -56,12 +57,11 @@ impl TxQueue {
 
     /// Answers a packet: each of its slots.
     pub(super) fn respond(&mut self, request: &Request, slots: &[Slot], status: NetStatus) {
-        let answer = |id, status: NetStatus| [word(id, status.number().cast_unsigned())];
         for _ in 0..request.extras {
-            self.ring.respond(&answer(0, NetStatus::Null));
+            self.ring.respond(response(0, NetStatus::Null));
         }
         for slot in slots {
-            self.ring.respond(&answer(slot.id, status));
+            self.ring.respond(response(slot.id, status));
         }
     }
 
@@ -69,6 +69,16 @@ impl TxQueue {
     pub(super) fn publish(&mut self) -> bool {
         self.ring.publish()
     }
+}
+
+/// A response, and zeros behind it: what a slot of the request's size has.
+fn response(id: u16, status: NetStatus) -> [u8; SLOT_SIZE] {
+    let status = status.number();
+    let mut slot = [0; SLOT_SIZE];
+    if let Some(front) = slot.first_chunk_mut::<{ size_of::<TxResponse>() }>() {
+        *front = transmute!(TxResponse { id, status });
+    }
+    slot
 }
 
 /// Passes on what a queue has to send: one batch.
@@ -106,9 +116,13 @@ fn take(
             return Ok(Next::Idle);
         }
     }
-    scratch.raw.resize(waiting as usize * SLOT_SIZE, 0);
-    tx.ring.peek(&mut scratch.raw);
-    let (mut raw, _) = scratch.raw.as_chunks::<SLOT_SIZE>();
+    let bytes = waiting as usize * SLOT_SIZE;
+    if scratch.raw.len() < bytes {
+        scratch.raw.resize(bytes, 0);
+    }
+    let raw = scratch.raw.get_mut(..bytes).unwrap_or_default();
+    tx.ring.peek(raw);
+    let (mut raw, _) = raw.as_chunks::<SLOT_SIZE>();
     while !raw.is_empty() && scratch.packets.len() < Scratch::BATCH {
         let start = scratch.slots.len();
         let request = validate::packet(raw, &mut scratch.slots)?;
@@ -134,43 +148,31 @@ fn take(
 
 /// Copies the front of each packet to where the guest can't change it.
 fn fetch_headers(queue: &QueueRef, scratch: &mut Scratch) -> Result<(), Refusal> {
+    const MOST: u16 = HEADER as u16;
     let Scratch {
         packets,
         slots,
         plan,
+        places,
         ..
     } = scratch;
-    let sender = Some(plan.party(queue));
     for (index, packet) in packets.iter_mut().enumerate() {
         if usize::from(packet.request.size) < ETHERNET {
             continue;
         }
+        let place = places.get(index).copied().unwrap_or_default();
         let slots = slots.get(packet.slots.clone()).unwrap_or_default();
         for slot in slots {
-            let len = usize::from(slot.len).min(HEADER - packet.header_len);
-            plan.ops.push(Op {
-                source: End::Grant {
-                    domain: queue.vif.domain,
-                    reference: slot.reference,
-                    offset: usize::from(slot.offset),
-                },
-                dest: Scratch::header_end(index).skip(packet.header_len),
-                len,
-                sender,
-                announced: None,
-            });
+            let source = granted(queue.vif.domain, slot.reference, slot.offset);
+            let len = slot.len.min(MOST - packet.header_len);
+            plan.copy(source, skip(place, packet.header_len), len);
             packet.header_len += len;
-            if packet.header_len == HEADER || slot.len >= HEADERS_TOGETHER {
+            if packet.header_len == MOST || slot.len >= HEADERS_TOGETHER {
                 break;
             }
         }
     }
-    let failed = plan.copy(&*queue.vif.host);
-    plan.ops.clear();
-    match failed.first() {
-        None => Ok(()),
-        Some((op, status)) => Err(transmit_refused(op, *status)),
-    }
+    plan.fetch(&*queue.vif.host)
 }
 
 /// Answers the packets that nobody holds.
