@@ -62,7 +62,7 @@ pub trait Nic {
 
     /// Sends a frame: the pieces of dom0's own memory, one after the other. The card keeps them
     /// until they are sent. Returns `false`, and drops the frame, when there is no room.
-    fn transmit(&self, frame: Vec<Piece>) -> bool;
+    fn transmit(&self, frame: &[Piece]) -> bool;
 
     /// Tells the device about all that was handed over since.
     fn kick(&self) {}

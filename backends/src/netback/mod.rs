@@ -20,6 +20,7 @@
 
 mod connect;
 mod deliver;
+mod frames;
 mod next;
 mod offload;
 mod options;

@@ -10,6 +10,7 @@ use core::ops::Range;
 use guest_abi::grant_table::CopyEnd;
 use guest_abi::{Errno, PAGE_SIZE};
 
+use super::frames::Frames;
 use super::offload::Gathered;
 use super::packet::HEADER;
 use super::plan::{Part, Plan};
@@ -52,6 +53,7 @@ pub(super) struct Scratch {
     pub(super) parts: Vec<Part>,
     pub(super) plan: Plan,
     pub(super) gathered: Vec<Gathered>,
+    pub(super) frames: Frames,
 }
 
 impl Scratch {
@@ -70,6 +72,7 @@ impl Scratch {
             parts: Vec::new(),
             plan: Plan::default(),
             gathered: Vec::new(),
+            frames: Frames::default(),
         })
     }
 

@@ -49,7 +49,7 @@ async fn check(runtime: &Runtime, host: &dyn Host, nic: &dyn Nic) -> Result<Stri
     let start = host.now();
     for burst in 1..=BURSTS {
         for number in 0..BURST {
-            if !nic.transmit(frame.to_vec()) {
+            if !nic.transmit(&frame) {
                 return Err(format!("burst {burst}: frame {number} was dropped"));
             }
         }

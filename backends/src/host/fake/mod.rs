@@ -189,6 +189,9 @@ impl Drop for BackendEnd {
     }
 }
 
+/// More pages than any memory has that copies name.
+const PAGES_NAMED: usize = 0x1_0000;
+
 /// The fake host.
 #[derive(Default)]
 pub struct FakeHost {
@@ -276,15 +279,12 @@ impl FakeHost {
             let page = self.granted(domain, end.reference(), access)?;
             return Ok((Rc::new(page), offset));
         }
-        let (place, page) = (end.what >> 16, end.what & 0xffff);
+        let frame = usize::try_from(end.what).map_err(|_| GrantStatus::BadPage)?;
+        let (place, page) = (frame / PAGES_NAMED, frame % PAGES_NAMED);
         let named = self.named.borrow();
-        let memory = usize::try_from(place).ok().and_then(|at| named.get(at));
-        let memory = memory.and_then(Weak::upgrade);
-        let page = usize::try_from(page).map_err(|_| GrantStatus::BadPage)?;
-        Ok((
-            memory.ok_or(GrantStatus::BadPage)?,
-            page * PAGE_SIZE + offset,
-        ))
+        let memory = named.get(place).and_then(Weak::upgrade);
+        let memory = memory.ok_or(GrantStatus::BadPage)?;
+        Ok((memory, page * PAGE_SIZE + offset))
     }
 
     fn copy(&self, copy: &GrantCopy) -> Result<(), GrantStatus> {
@@ -354,7 +354,7 @@ impl Host for FakeHost {
             Some(weak) => *weak = Rc::downgrade(memory),
             None => named.push(Rc::downgrade(memory)),
         }
-        let frame = (place << 16 | offset / PAGE_SIZE) as u64;
+        let frame = (place * PAGES_NAMED + offset / PAGE_SIZE) as u64;
         let offset = u16::try_from(offset % PAGE_SIZE).unwrap_or(0);
         CopyEnd::frame(DomIdArg::SELF, Pfn::new(frame), offset)
     }

@@ -7,51 +7,72 @@
 
 use super::checksum::Sum;
 use super::segment::pseudo_header;
+use crate::host::Piece;
 use crate::netback::packet::{Family, Layout, TCP, layout};
 
 /// The longest frame that is looked at: all headers at their longest.
-pub(in crate::netback) const LONGEST: usize = 14 + 40 + 32;
+const LONGEST: usize = 14 + 40 + 32;
 
 const ACK: u8 = 0x10;
 /// Two fillers and a timestamp: the one option that may be there.
 const TIMESTAMP: [u8; 4] = [1, 1, 8, 10];
 const TIMESTAMP_LEN: usize = 12;
 
-/// Whether a frame is a bare acknowledgement, and the next one of the same flow acknowledges more.
-pub(in crate::netback) fn is_superseded(frame: &[u8], next: &[u8]) -> bool {
-    let (Some(layout), Some(other)) = (bare(frame), bare(next)) else {
-        return false;
-    };
-    layout == other
-        && is_same_flow(frame, next, &layout)
-        && acknowledges(next, &layout)
-            .zip(acknowledges(frame, &layout))
-            .is_some_and(|(next, this)| (1..1 << 31).contains(&next.wrapping_sub(this)))
+/// A bare acknowledgement.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::netback) struct Bare {
+    bytes: [u8; LONGEST],
+    layout: Layout,
+    /// The number up to which all has come.
+    number: u32,
 }
 
-fn acknowledges(frame: &[u8], layout: &Layout) -> Option<u32> {
-    let bytes = frame.get(layout.transport + 8..)?.first_chunk::<4>()?;
-    Some(u32::from_be_bytes(*bytes))
+impl Bare {
+    /// The frame of these pieces, if it is one and undamaged.
+    pub(in crate::netback) fn read(frame: &[Piece]) -> Option<Self> {
+        // Most frames are something else, as their length tells.
+        let [piece] = frame else { return None };
+        if piece.len > LONGEST {
+            return None;
+        }
+        let mut bytes = [0; LONGEST];
+        let front = bytes.get_mut(..piece.len)?;
+        piece.read(0, front);
+        let layout = layout(front)?;
+        let segment = front.get(layout.transport..layout.transport + layout.transport_len)?;
+        let (fixed, options) = segment.split_first_chunk::<20>()?;
+        let known =
+            options.is_empty() || options.len() == TIMESTAMP_LEN && options.starts_with(&TIMESTAMP);
+        let is_bare = layout.protocol == TCP
+            && !layout.fragment
+            && usize::from(fixed[12] >> 4) * 4 == segment.len()
+            && fixed[13] == ACK
+            && known;
+        let [.., a, b, c, d] = *fixed.first_chunk::<12>()?;
+        let number = u32::from_be_bytes([a, b, c, d]);
+        (is_bare && is_sound(front, &layout, segment)?).then_some(Self {
+            bytes,
+            layout,
+            number,
+        })
+    }
+
+    /// Whether the next one of the same flow, this one, acknowledges more.
+    pub(in crate::netback) fn supersedes(&self, before: &Self) -> bool {
+        let more = self.number.wrapping_sub(before.number);
+        (1..1 << 31).contains(&more)
+            && self.layout == before.layout
+            && is_same_flow(&self.bytes, &before.bytes, &self.layout)
+    }
 }
 
-/// Where the headers of a bare acknowledgement lie; `None` if it is something else, or damaged.
-fn bare(frame: &[u8]) -> Option<Layout> {
-    let layout = layout(frame)?;
-    let segment = frame.get(layout.transport..layout.transport + layout.transport_len)?;
-    let (fixed, options) = segment.split_first_chunk::<20>()?;
-    let known =
-        options.is_empty() || options.len() == TIMESTAMP_LEN && options.starts_with(&TIMESTAMP);
-    let is_bare = layout.protocol == TCP
-        && !layout.fragment
-        && usize::from(fixed[12] >> 4) * 4 == segment.len()
-        && fixed[13] == ACK
-        && known;
-    let mut sum = pseudo_header(frame, &layout, layout.transport_len)?;
-    sum.add(segment);
+fn is_sound(frame: &[u8], layout: &Layout, segment: &[u8]) -> Option<bool> {
     let mut network = Sum::default();
     network.add(frame.get(layout.network..layout.transport)?);
-    let sound = layout.family == Family::V6 || network.finish() == [0; 2];
-    (is_bare && sound && sum.finish() == [0; 2]).then_some(layout)
+    let mut sum = pseudo_header(frame, layout, layout.transport_len)?;
+    sum.add(segment);
+    let network_sound = layout.family == Family::V6 || network.finish() == [0; 2];
+    Some(network_sound && sum.finish() == [0; 2])
 }
 
 /// Whether two of the same layout differ only in what one acknowledgement may say otherwise than
@@ -77,10 +98,29 @@ fn is_same_flow(one: &[u8], other: &[u8], layout: &Layout) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::host::SharedPage;
+    use crate::host::fake::FakePage;
     use crate::netback::offload::segment::seal;
     use crate::netback::packet::{IPV4, IPV6};
     use crate::netback::testing::{frame, ipv4, ipv6};
+    use alloc::rc::Rc;
     use alloc::vec::Vec;
+
+    fn read(frame: &[u8]) -> Option<super::Bare> {
+        let page = FakePage::new();
+        page.copy_to(0, frame);
+        super::Bare::read(&[Piece {
+            memory: Rc::new(page),
+            offset: 0,
+            len: frame.len(),
+        }])
+    }
+
+    fn is_superseded(frame: &[u8], next: &[u8]) -> bool {
+        let (frame, next) = (read(frame), read(next));
+        next.zip(frame)
+            .is_some_and(|(next, frame)| next.supersedes(&frame))
+    }
 
     #[derive(Clone)]
     struct Bare {

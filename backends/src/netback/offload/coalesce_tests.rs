@@ -137,8 +137,9 @@ fn cut(whole: &[u8], gso: Gso) -> Vec<Vec<u8>> {
         let (start, len) = segments.range(index);
         let mut sum = Sum::default();
         sum.add(&payload[start..start + len]);
-        let segment = segments.segment(index, sum).unwrap();
-        [segment.headers(), &payload[start..start + len]].concat()
+        let mut bytes = [0; HEADER];
+        let headers = segments.write(index, sum, &mut bytes).unwrap();
+        [headers, &payload[start..start + len]].concat()
     };
     (0..segments.count()).map(one).collect()
 }

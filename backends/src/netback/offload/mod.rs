@@ -16,6 +16,7 @@ use guest_abi::PAGE_SIZE;
 use guest_abi::io::netif::NR_SLOTS_MIN;
 
 use super::deliver;
+use super::frames::Frames;
 use super::packet::{self, Family, HEADER, IPV4, IPV6, Layout, ethertype};
 use super::plan::{Concerned, Part, Plan, frame_parts};
 use super::rx::Load;
@@ -86,9 +87,6 @@ pub(super) struct Gathered {
     pub(super) targets: Vec<Target>,
 }
 
-/// A frame as it goes over a wire.
-type Frame = Vec<Piece>;
-
 /// Plans a packet's way into our memory: its first bytes are put there at once.
 pub(super) fn gather(
     vif: &Vif,
@@ -146,20 +144,21 @@ pub(super) fn deliver(queue: &QueueRef, scratch: &mut Scratch, now: u64) {
     }
     let vif = &queue.vif;
     let mut uplinks = Vec::new();
-    for gathered in core::mem::take(&mut scratch.gathered) {
-        let mut frames = finish(vif, &gathered).unwrap_or_default();
+    let mut all = core::mem::take(&mut scratch.gathered);
+    let mut frames = core::mem::take(&mut scratch.frames);
+    for gathered in all.drain(..) {
+        frames.clear();
+        if finish(vif, &gathered, &mut frames).is_none() {
+            continue;
+        }
         let mut sent = false;
-        for (index, target) in gathered.targets.iter().enumerate() {
+        for target in &gathered.targets {
             sent |= match target {
                 Target::Uplink(uplink) => {
                     if !uplinks.iter().any(|known| Rc::ptr_eq(known, uplink)) {
                         uplinks.push(uplink.clone());
                     }
-                    if index + 1 == gathered.targets.len() {
-                        uplink.transmit(core::mem::take(&mut frames))
-                    } else {
-                        uplink.transmit(frames.clone())
-                    }
+                    uplink.transmit(&frames)
                 }
                 Target::Vif(to) => send_frames(vif, to, &gathered, &frames, scratch, now),
             };
@@ -170,6 +169,8 @@ pub(super) fn deliver(queue: &QueueRef, scratch: &mut Scratch, now: u64) {
             packet.fate = Fate::Sent;
         }
     }
+    frames.clear();
+    (scratch.gathered, scratch.frames) = (all, frames);
     scratch.plan.run(&*vif.host);
     uplinks.iter().for_each(|uplink| uplink.kick());
 }
@@ -178,7 +179,7 @@ fn send_frames(
     vif: &Vif,
     to: &Rc<Vif>,
     gathered: &Gathered,
-    frames: &[Frame],
+    frames: &Frames,
     scratch: &mut Scratch,
     now: u64,
 ) -> bool {
@@ -187,7 +188,7 @@ fn send_frames(
         .get(..gathered.header_len)
         .unwrap_or_default();
     let mut sent = false;
-    for frame in frames {
+    for frame in frames.iter() {
         let size = frame.iter().map(|piece| piece.len).sum();
         if size > PAGE_SIZE && !to.abilities.scattered {
             to.counters.received.drop();
@@ -207,7 +208,7 @@ fn send_frames(
         let keep = || {
             Token::new(&vif.frames_held, 1, MAX_FRAMES_HELD).map(|token| Held::Frame {
                 header: Vec::new(),
-                pieces: frame.clone(),
+                pieces: frame.to_vec(),
                 validated: gathered.request.validated,
                 gso: None,
                 token,
@@ -220,25 +221,23 @@ fn send_frames(
 }
 
 /// Makes of a packet what can go over a wire; `None` if it is not what it says.
-fn finish(vif: &Vif, gathered: &Gathered) -> Option<Vec<Frame>> {
+fn finish(vif: &Vif, gathered: &Gathered, frames: &mut Frames) -> Option<()> {
     let header = gathered.header.get(..gathered.header_len)?;
     let request = &gathered.request;
-    if !request.blank {
-        return Some(alloc::vec![gathered.pieces.clone()]);
-    }
-    let layout = packet::layout(header)?;
-    let size = usize::from(request.size);
-    match request.gso {
-        Some(gso) => cut(
-            vif,
-            &Segments::new(header, layout, gso, size)?,
-            &gathered.pieces,
-        ),
-        None => {
-            complete(gathered, &layout)?;
-            Some(alloc::vec![gathered.pieces.clone()])
+    if request.blank {
+        let layout = packet::layout(header)?;
+        let size = usize::from(request.size);
+        if let Some(gso) = request.gso {
+            let segments = Segments::new(header, layout, gso, size)?;
+            return cut(vif, &segments, &gathered.pieces, frames);
         }
+        complete(gathered, &layout)?;
     }
+    frames.add(|pieces| {
+        pieces.extend_from_slice(&gathered.pieces);
+        true
+    });
+    Some(())
 }
 
 /// Computes the checksum that the sender left out.
@@ -257,32 +256,30 @@ fn complete(gathered: &Gathered, layout: &Layout) -> Option<()> {
     Some(())
 }
 
-fn cut(vif: &Vif, segments: &Segments<'_>, pieces: &[Piece]) -> Option<Vec<Frame>> {
+fn cut(vif: &Vif, segments: &Segments<'_>, packet: &[Piece], frames: &mut Frames) -> Option<()> {
     /// Headers begin at multiples of this.
     const ALIGN: usize = 64;
     let mut pool = vif.pool.borrow_mut();
-    let mut frames = Vec::with_capacity(segments.count());
-    let mut cursor = Cursor::new(pieces);
+    let mut cursor = Cursor::new(packet);
     cursor.skip(segments.header_len());
     let mut page = pool.page(&*vif.host)?;
     let mut used = 0;
-    let mut chunk = [0; CHUNK];
+    let (mut bytes, mut chunk) = ([0; HEADER], [0; CHUNK]);
     for index in 0..segments.count() {
-        let (_, payload) = segments.range(index);
-        let sum = cursor.clone().sum(payload, &mut chunk);
-        let segment = segments.segment(index, sum)?;
-        let headers = segment.headers();
-        if used + headers.len() > PAGE_SIZE {
+        if used + segments.header_len() > PAGE_SIZE {
             (page, used) = (pool.page(&*vif.host)?, 0);
         }
-        page.copy_to(used, headers);
-        let mut frame = Vec::with_capacity(3);
-        frame.push(piece(&page, used, headers.len()));
-        cursor.take(payload, &mut frame);
-        frames.push(frame);
-        used += headers.len().next_multiple_of(ALIGN);
+        let (_, payload) = segments.range(index);
+        let mut sum = Sum::default();
+        frames.add(|pieces| {
+            pieces.push(piece(&page, used, segments.header_len()));
+            sum = cursor.take_summed(payload, pieces, &mut chunk);
+            true
+        });
+        page.copy_to(used, segments.write(index, sum, &mut bytes)?);
+        used += segments.header_len().next_multiple_of(ALIGN);
     }
-    Some(frames)
+    Some(())
 }
 
 /// A place within a packet in our memory.
@@ -331,16 +328,29 @@ impl<'a> Cursor<'a> {
     /// The sum of the next `len` bytes, read piecemeal into `chunk`.
     fn sum(&mut self, len: usize, chunk: &mut [u8; CHUNK]) -> Sum {
         let mut sum = Sum::default();
-        self.walk(len, |piece, mut at, mut len| {
-            while len > 0 {
-                let part = len.min(CHUNK);
-                let bytes = chunk.get_mut(..part).unwrap_or_default();
-                piece.read(at, bytes);
-                sum.add(bytes);
-                at += part;
-                len -= part;
-            }
+        self.walk(len, |piece, at, len| add(&mut sum, piece, at, len, chunk));
+        sum
+    }
+
+    /// Both in one.
+    fn take_summed(&mut self, len: usize, into: &mut Vec<Piece>, chunk: &mut [u8; CHUNK]) -> Sum {
+        let mut sum = Sum::default();
+        self.walk(len, |piece, at, len| {
+            into.push(piece.part(at, len));
+            add(&mut sum, piece, at, len, chunk);
         });
         sum
+    }
+}
+
+/// Adds bytes of a piece, read piecemeal into `chunk`.
+fn add(sum: &mut Sum, piece: &Piece, mut at: usize, mut len: usize, chunk: &mut [u8; CHUNK]) {
+    while len > 0 {
+        let part = len.min(CHUNK);
+        let bytes = chunk.get_mut(..part).unwrap_or_default();
+        piece.read(at, bytes);
+        sum.add(bytes);
+        at += part;
+        len -= part;
     }
 }

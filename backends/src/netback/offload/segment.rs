@@ -27,19 +27,6 @@ pub(in crate::netback) struct Segments<'a> {
     payload: usize,
 }
 
-/// The headers of one piece.
-#[derive(Debug)]
-pub(in crate::netback) struct Segment {
-    headers: [u8; HEADER],
-    len: usize,
-}
-
-impl Segment {
-    pub(in crate::netback) fn headers(&self) -> &[u8] {
-        self.headers.get(..self.len).unwrap_or_default()
-    }
-}
-
 impl<'a> Segments<'a> {
     /// A packet of `total` bytes that begins with `header`; `None` if it is not what `gso` says.
     pub(in crate::netback) fn new(
@@ -71,19 +58,20 @@ impl<'a> Segments<'a> {
         self.payload.div_ceil(self.size).max(1)
     }
 
-    /// A piece, whose payload sums up to `sum`.
-    pub(in crate::netback) fn segment(&self, index: usize, sum: Sum) -> Option<Segment> {
+    /// Writes the headers of a piece, whose payload sums up to `sum`, to the front of `bytes`.
+    pub(in crate::netback) fn write<'b>(
+        &self,
+        index: usize,
+        sum: Sum,
+        bytes: &'b mut [u8; HEADER],
+    ) -> Option<&'b [u8]> {
         let (start, payload) = self.range(index);
-        let mut segment = Segment {
-            headers: [0; HEADER],
-            len: self.headers.len(),
-        };
-        let headers = segment.headers.get_mut(..self.headers.len())?;
+        let headers = bytes.get_mut(..self.headers.len())?;
         headers.copy_from_slice(self.headers);
         self.patch(headers, index, start, payload)?;
         let transport_len = self.headers.len() - self.layout.transport + payload;
         seal(headers, &self.layout, transport_len, sum)?;
-        Some(segment)
+        Some(headers)
     }
 
     /// Which part of the payload a piece carries: where it begins, and how long it is.
@@ -242,8 +230,8 @@ mod tests {
             let part = &payload[start..start + len];
             let mut sum = Sum::default();
             sum.add(part);
-            let segment = segments.segment(index, sum).unwrap();
-            [segment.headers(), part].concat()
+            let mut bytes = [0; HEADER];
+            [segments.write(index, sum, &mut bytes).unwrap(), part].concat()
         };
         (0..segments.count()).map(one).collect()
     }

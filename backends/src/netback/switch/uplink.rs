@@ -9,7 +9,8 @@ use core::task::{Context, Poll};
 use super::arrivals::Arrivals;
 use super::{PortId, Route, Switch, Target};
 use crate::host::{Host, Nic, Piece};
-use crate::netback::offload::acknowledge;
+use crate::netback::frames::Frames;
+use crate::netback::offload::acknowledge::Bare;
 use crate::netback::packet::{HEADER, addresses};
 use crate::netback::scratch::Scratch;
 use crate::signal::Signal;
@@ -39,9 +40,9 @@ impl Uplink {
     }
 
     /// Sends frames; whether any went.
-    pub(in crate::netback) fn transmit(&self, frames: Vec<Vec<Piece>>) -> bool {
+    pub(in crate::netback) fn transmit(&self, frames: &Frames) -> bool {
         let mut sent = false;
-        for frame in frames {
+        for frame in frames.iter() {
             let len: usize = frame.iter().map(|piece| piece.len).sum();
             sent |= len <= self.nic.max_frame() && self.nic.transmit(frame);
         }
@@ -54,38 +55,11 @@ impl Uplink {
     }
 }
 
-/// Frames that came in together.
-#[derive(Default)]
-struct Batch {
-    pieces: Vec<Piece>,
-    /// Where each frame's pieces end.
-    ends: Vec<usize>,
-}
-
-impl Batch {
-    /// Takes what the card has, as far as there is room; whether that is anything.
-    fn fill(&mut self, nic: &dyn Nic, context: &mut Context<'_>) -> bool {
-        while !self.is_full() && nic.poll_receive(context, &mut self.pieces).is_ready() {
-            self.ends.push(self.pieces.len());
-        }
-        !self.ends.is_empty()
-    }
-
-    fn is_full(&self) -> bool {
-        self.ends.len() >= BATCH
-    }
-
-    /// The pieces of each frame.
-    fn frames(&self) -> impl Iterator<Item = &[Piece]> {
-        let starts = core::iter::once(&0).chain(&self.ends);
-        let ranges = starts.zip(&self.ends).map(|(start, end)| *start..*end);
-        ranges.filter_map(|range| self.pieces.get(range))
-    }
-
-    fn clear(&mut self) {
-        self.pieces.clear();
-        self.ends.clear();
-    }
+/// Takes what the card has, as far as there is room; whether there is anything then.
+fn take(nic: &dyn Nic, frames: &mut Frames, context: &mut Context<'_>) -> bool {
+    let mut frame = |pieces: &mut Vec<Piece>| nic.poll_receive(context, pieces).is_ready();
+    while frames.len() < BATCH && frames.add(&mut frame) {}
+    frames.len() > 0
 }
 
 /// A card's place on a switch that may go away.
@@ -106,9 +80,9 @@ impl Attached {
 
     /// Passes on what the card receives, until the switch is gone.
     pub(super) async fn run(self, host: Rc<dyn Host>, uplink: Rc<Uplink>) {
-        let mut batch = Batch::default();
+        let mut frames = Frames::default();
         loop {
-            self.receive(&uplink, &mut batch).await;
+            self.receive(&uplink, &mut frames).await;
             let Some(switch) = self.switch.upgrade() else {
                 return;
             };
@@ -116,31 +90,25 @@ impl Attached {
                 let mut scratch = scratch.borrow_mut();
                 scratch.begin();
                 let mut arrivals = Arrivals::new(&uplink, host.now());
-                let mut frames = batch.frames().peekable();
-                while let Some(frame) = frames.next() {
-                    if !frames.peek().is_some_and(|next| says_it_all(next, frame)) {
-                        self.forward(&switch, frame, &mut arrivals, &mut scratch);
-                    }
-                }
-                arrivals.end(&mut scratch);
+                self.forward_all(&switch, &frames, &mut arrivals, &mut scratch);
                 scratch.plan.run(&*host);
                 scratch.end();
             }
-            batch.clear();
+            frames.clear();
         }
     }
 
     /// Waits for frames, or for the end of the switch.
-    async fn receive(&self, uplink: &Uplink, batch: &mut Batch) {
+    async fn receive(&self, uplink: &Uplink, frames: &mut Frames) {
         let mut paused = false;
         poll_fn(|context| {
             if self.switch.strong_count() == 0 || self.ended.poll_after(0, context).is_ready() {
                 return Poll::Ready(());
             }
-            if !batch.fill(&*uplink.nic, context) {
+            if !take(&*uplink.nic, frames, context) {
                 return Poll::Pending;
             }
-            if batch.is_full() && !paused {
+            if frames.len() == BATCH && !paused {
                 // Others have their turn before such a flood goes on.
                 paused = true;
                 context.waker().wake_by_ref();
@@ -149,6 +117,31 @@ impl Attached {
             Poll::Ready(())
         })
         .await;
+    }
+
+    /// Passes on what says anything: of acknowledgements in a row, the last.
+    fn forward_all(
+        &self,
+        switch: &Switch,
+        frames: &Frames,
+        arrivals: &mut Arrivals<'_>,
+        scratch: &mut Scratch,
+    ) {
+        let mut before: Option<(&[Piece], Option<Bare>)> = None;
+        for frame in frames.iter() {
+            let bare = Bare::read(frame);
+            if let Some((frame, old)) = before.replace((frame, bare))
+                && !bare
+                    .zip(old)
+                    .is_some_and(|(bare, old)| bare.supersedes(&old))
+            {
+                self.forward(switch, frame, arrivals, scratch);
+            }
+        }
+        if let Some((last, _)) = before {
+            self.forward(switch, last, arrivals, scratch);
+        }
+        arrivals.end(scratch);
     }
 
     fn forward(
@@ -180,21 +173,6 @@ impl Attached {
             Route::Flood(targets) => arrivals.flood(&targets, header, pieces, scratch),
         }
     }
-}
-
-/// Whether a frame is an acknowledgement that makes the one before it superfluous.
-fn says_it_all(frame: &[Piece], before: &[Piece]) -> bool {
-    let (mut this, mut last) = ([0; HEADER], [0; HEADER]);
-    let is_short = |pieces: &[Piece]| {
-        let len: usize = pieces.iter().map(|piece| piece.len).sum();
-        len <= acknowledge::LONGEST
-    };
-    is_short(before)
-        && is_short(frame)
-        && acknowledge::is_superseded(
-            first_bytes(before, &mut last),
-            first_bytes(frame, &mut this),
-        )
 }
 
 /// A frame's first bytes: as many as there are and `bytes` holds.

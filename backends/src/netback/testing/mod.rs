@@ -85,12 +85,12 @@ impl Nic for FakeNic {
         1514
     }
 
-    fn transmit(&self, frame: Vec<Piece>) -> bool {
+    fn transmit(&self, frame: &[Piece]) -> bool {
         if self.full.get() {
             return false;
         }
         let mut bytes = Vec::new();
-        for piece in &frame {
+        for piece in frame {
             let end = piece.offset % PAGE_SIZE + piece.len;
             assert!(end <= PAGE_SIZE, "a piece crosses its page");
             let start = bytes.len();

@@ -24,7 +24,8 @@ fn wire(whole: &[u8], v6: bool) -> Vec<Vec<u8>> {
         let payload = &whole[start..start + len];
         let mut sum = Sum::default();
         sum.add(payload);
-        [segments.segment(index, sum).unwrap().headers(), payload].concat()
+        let mut bytes = [0; HEADER];
+        [segments.write(index, sum, &mut bytes).unwrap(), payload].concat()
     };
     (0..segments.count()).map(one).collect()
 }

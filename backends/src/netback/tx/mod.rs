@@ -30,6 +30,10 @@ const MAX_HELD: usize = 192;
 /// Headers up to TCP without options lie in the first slot if it has as many bytes.
 const HEADERS_TOGETHER: u16 = 54;
 
+/// Bytes of a header, counted as those of a slot are.
+const MOST: u16 = 192;
+const _: () = assert!(MOST as usize == HEADER);
+
 /// A queue from the guest.
 pub(super) struct TxQueue {
     ring: Ring<SLOT_SIZE>,
@@ -148,7 +152,6 @@ fn take(
 
 /// Copies the front of each packet to where the guest can't change it.
 fn fetch_headers(queue: &QueueRef, scratch: &mut Scratch) -> Result<(), Refusal> {
-    const MOST: u16 = HEADER as u16;
     let Scratch {
         packets,
         slots,

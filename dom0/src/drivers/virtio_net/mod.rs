@@ -190,7 +190,7 @@ impl Nic for VirtioNet {
         self.0.card.max_frame
     }
 
-    fn transmit(&self, frame: Vec<Piece>) -> bool {
+    fn transmit(&self, frame: &[Piece]) -> bool {
         let len: usize = frame.iter().map(|piece| piece.len).sum();
         let fits = len > 0 && len <= self.0.card.max_frame;
         fits && self.0.state.borrow_mut().transmit.send(frame)

@@ -58,19 +58,15 @@ impl<M: DmaPage> Transmit<M> {
     }
 
     /// Sends a frame, in its turn; `false` when too many wait already.
-    pub(super) fn send(&mut self, frame: Vec<Piece>) -> bool {
+    pub(super) fn send(&mut self, frame: &[Piece]) -> bool {
         if self.interrupts || self.chains.under_way() >= MANY {
             self.collect();
         }
         if self.waiting.len() >= WAITING {
             return false;
         }
-        if self.waiting.is_empty() {
-            if let Err(frame) = self.offer(frame) {
-                self.waiting.push_back(frame);
-            }
-        } else {
-            self.waiting.push_back(frame);
+        if !self.waiting.is_empty() || !self.offer(frame) {
+            self.waiting.push_back(frame.to_vec());
         }
         true
     }
@@ -104,17 +100,17 @@ impl<M: DmaPage> Transmit<M> {
             }
         }
         while let Some(frame) = self.waiting.pop_front() {
-            if let Err(frame) = self.offer(frame) {
+            if !self.offer(&frame) {
                 self.waiting.push_front(frame);
                 return;
             }
         }
     }
 
-    /// Puts a frame on the ring, or gives it back when that is full.
-    fn offer(&mut self, frame: Vec<Piece>) -> Result<(), Vec<Piece>> {
+    /// Puts a frame on the ring; `false` when that is full.
+    fn offer(&mut self, frame: &[Piece]) -> bool {
         let Some(mut chain) = self.chains.begin(frame.len() + 1) else {
-            return Err(frame);
+            return false;
         };
         let slot = chain.slot();
         let mut last = Segment {
@@ -122,7 +118,7 @@ impl<M: DmaPage> Transmit<M> {
             len: u32::try_from(HEADER_BYTES).unwrap_or(0),
             device_writes: false,
         };
-        for piece in &frame {
+        for piece in frame {
             let address = M::machine_address_of(piece.address());
             let len = u32::try_from(piece.len).ok();
             let (Some(address), Some(len)) = (address, len.filter(|len| *len > 0)) else {
@@ -138,9 +134,9 @@ impl<M: DmaPage> Transmit<M> {
         self.chains.finish(chain, last);
         self.unannounced = true;
         if let Some(kept) = self.frames.get_mut(usize::from(slot)) {
-            *kept = frame;
+            kept.extend_from_slice(frame);
         }
-        Ok(())
+        true
     }
 }
 
@@ -169,7 +165,8 @@ mod tests {
         let mut device = FakeDevice::on(transmit.ring());
         let frame = frame(64);
         let memory = Rc::downgrade(&frame[0].memory);
-        assert!(transmit.send(frame) && transmit.announce() && !transmit.announce());
+        assert!(transmit.send(&frame) && transmit.announce() && !transmit.announce());
+        drop(frame);
         let (slot, segments) = device.next().unwrap();
         let lens: Vec<_> = segments.iter().map(|segment| segment.len).collect();
         assert_eq!(lens, [12, 14, 50]);
@@ -185,9 +182,9 @@ mod tests {
         let mut transmit = Transmit::<FakePage>::new(4).unwrap();
         let mut device = FakeDevice::on(transmit.ring());
         for number in 0..WAITING + 4 {
-            assert!(transmit.send(frame(64 + number)), "{number}");
+            assert!(transmit.send(&frame(64 + number)), "{number}");
         }
-        assert!(!transmit.send(frame(64)));
+        assert!(!transmit.send(&frame(64)));
         for number in 0..WAITING + 4 {
             let (slot, segments) = device.next().unwrap();
             assert_eq!(segments[2].len as usize, 50 + number);
