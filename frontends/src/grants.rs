@@ -270,6 +270,13 @@ impl Table {
         self.entries.push(entries);
     }
 
+    /// Makes an entry valid that is complete but for its flags.
+    pub(crate) fn permit(&self, reference: GrantRef, permit: Permit) {
+        if let Some((entries, offset)) = self.place(reference) {
+            entries.u16(offset).store(permit.flags(), Ordering::Release);
+        }
+    }
+
     /// Invalidates an entry, unless the other domain is using it; whether it grants nothing now.
     pub(crate) fn clear(&self, reference: GrantRef) -> bool {
         let in_use = (GrantEntryFlags::READING | GrantEntryFlags::WRITING).bits();

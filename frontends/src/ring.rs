@@ -11,6 +11,7 @@ use guest_abi::{
     DomId, Errno, Mfn,
     ids::{DomIdArg, GrantRef},
     io::ring::{Consumer, Overrun, Producer, SLOTS_OFFSET, nr_slots},
+    zerocopy::FromBytes,
 };
 
 use crate::{
@@ -122,16 +123,16 @@ impl FrontRing {
         self.slots.saturating_sub(self.in_flight())
     }
 
-    /// The index of the next response. On a ring where answers come in order, it names the request.
+    /// The slot of the next response. On a ring where answers come in order, it names the request.
     #[must_use]
-    pub fn next_response(&self) -> u32 {
-        self.responses.index()
+    pub fn response_slot(&self) -> usize {
+        (self.responses.index() & self.slots.wrapping_sub(1)) as usize
     }
 
-    /// The index of the next request.
+    /// The slot of the next request.
     #[must_use]
-    pub fn next_request(&self) -> u32 {
-        self.requests.index()
+    pub fn request_slot(&self) -> usize {
+        (self.requests.index() & self.slots.wrapping_sub(1)) as usize
     }
 
     /// Writes a request; the backend sees it when it is [published](Self::publish). The caller has
@@ -157,21 +158,20 @@ impl FrontRing {
         published.should_notify(bytes.u32(REQ_EVENT).load(Ordering::Relaxed))
     }
 
-    /// Copies the next response out, or as much of it as fits; `false` when there is none.
+    /// Copies the next response out, if there is one. It fits a slot: the caller knows its ring.
     ///
     /// # Errors
     ///
     /// When the backend claims more than can be.
     #[inline]
-    pub fn pop(&mut self, message: &mut [u8]) -> Result<bool, Overrun> {
+    pub fn pop<T: FromBytes>(&mut self) -> Result<Option<T>, Overrun> {
         if self.answered == self.responses.index() && !self.look()? {
-            return Ok(false);
+            return Ok(None);
         }
-        debug_assert!(message.len() <= self.slot_size, "beyond a slot");
+        debug_assert!(size_of::<T>() <= self.slot_size, "beyond a slot");
         let slot = self.responses.take_slot();
         let offset = self.offset(slot);
-        self.memory.bytes().read(offset, message);
-        Ok(true)
+        Ok(Some(self.memory.bytes().load(offset)))
     }
 
     /// Looks how far the backend has come; whether there are responses.
@@ -235,16 +235,14 @@ mod tests {
     #[test]
     fn responses_come_once_each() {
         let mut ring = ring();
-        let mut message = [0; 16];
         ring.push(&[1; 112]);
         let _ = ring.publish();
-        assert_eq!(ring.pop(&mut message), Ok(false));
+        assert_eq!(ring.pop::<[u8; 16]>(), Ok(None));
         assert!(!ring.arm());
         answer(&ring, 1);
         assert!(ring.arm());
-        assert_eq!(ring.pop(&mut message), Ok(true));
-        assert_eq!(message, [7; 16]);
-        assert_eq!(ring.pop(&mut message), Ok(false));
+        assert_eq!(ring.pop(), Ok(Some([7_u8; 16])));
+        assert_eq!(ring.pop::<[u8; 16]>(), Ok(None));
         assert_eq!(ring.free(), 32);
     }
 
@@ -254,8 +252,8 @@ mod tests {
         ring.push(&[1; 112]);
         let _ = ring.publish();
         answer(&ring, 2);
-        assert!(ring.pop(&mut [0; 16]).is_err());
+        assert!(ring.pop::<[u8; 16]>().is_err());
         answer(&ring, u32::MAX);
-        assert!(ring.pop(&mut [0; 16]).is_err());
+        assert!(ring.pop::<[u8; 16]>().is_err());
     }
 }

@@ -11,6 +11,8 @@ use core::{
     sync::atomic::{AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering},
 };
 
+use guest_abi::zerocopy::FromBytes;
+
 /// The pointer to an address of the kernel's address space.
 #[expect(
     clippy::cast_possible_truncation,
@@ -105,6 +107,15 @@ impl SharedBytes {
         let from = self.at(offset, to.len());
         // SAFETY: `at` has checked the source, and `to` is exclusive, so the two do not overlap.
         unsafe { core::ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
+    }
+
+    /// Copies a value out.
+    #[inline]
+    #[must_use]
+    pub fn load<T: FromBytes>(&self, offset: usize) -> T {
+        let from = self.at(offset, size_of::<T>()).cast::<T>();
+        // SAFETY: `at` has checked the source, and all bytes make a `T`, whoever wrote them.
+        unsafe { from.read_unaligned() }
     }
 
     /// Copies bytes out, to the end of a list.

@@ -59,8 +59,8 @@ impl Deref for Place {
 /// One page's grant.
 #[derive(Clone, Copy, Debug)]
 struct Loan {
+    /// Its entry names the page for good; only what it permits changes.
     reference: GrantRef,
-    entry: GrantEntryV1,
     /// The other domain has no access now.
     at_home: bool,
 }
@@ -99,13 +99,12 @@ impl LentPages {
         lent.place = Some(Place::new(&lent.pages)?);
         for page in &lent.pages {
             let entry = permit.entry(to, page.frame())?;
-            lent.loans.push(Loan {
-                reference: table.reserve()?,
-                entry,
-                at_home: true,
-            });
+            let reference = table.reserve()?;
+            table.write(reference, GrantEntryV1 { flags: 0, ..entry });
+            let at_home = true;
+            lent.loans.push(Loan { reference, at_home });
         }
-        (0..count).for_each(|page| lent.lend(page));
+        lent.lend(0..count);
         Ok(lent)
     }
 
@@ -120,14 +119,15 @@ impl LentPages {
         loan.map(|loan| loan.reference).unwrap_or_default()
     }
 
-    /// Lends a page again, if it is at home.
-    #[inline]
-    pub(crate) fn lend(&mut self, page: usize) {
-        let Some(loan) = self.loans.get_mut(page).filter(|loan| loan.at_home) else {
-            return;
-        };
-        loan.at_home = false;
-        self.table.write(loan.reference, loan.entry);
+    /// Lends pages again that are at home.
+    pub(crate) fn lend(&mut self, pages: Range<usize>) {
+        let table = self.table.open();
+        for loan in self.loans.get_mut(pages).unwrap_or_default() {
+            if loan.at_home {
+                loan.at_home = false;
+                table.permit(loan.reference, self.permit);
+            }
+        }
     }
 
     /// Takes pages back; whether all of them are at home now. The other domain still has those that
@@ -218,7 +218,7 @@ mod tests {
         assert!(lent.recall(1..3));
         assert!(lent.bytes(4096..3 * 4096).is_some());
         assert!(lent.bytes(4095..4097).is_none() && lent.bytes(4096..3 * 4096 + 1).is_none());
-        lent.lend(2);
+        lent.lend(2..3);
         assert!(lent.bytes(4096..3 * 4096).is_none() && lent.bytes(4096..8192).is_some());
     }
 

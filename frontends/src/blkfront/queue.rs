@@ -9,7 +9,6 @@ use alloc::vec::Vec;
 use guest_abi::{
     DomId,
     io::blkif::{BlkOperation, Response, SLOT_SIZE},
-    zerocopy::{FromZeros, IntoBytes},
 };
 
 use super::{
@@ -104,10 +103,8 @@ impl Queue {
 
     /// The next request that the backend has answered.
     pub(super) fn pop(&mut self) -> Result<Option<Completion>, DeviceError> {
-        let mut response = Response::new_zeroed();
-        match self.ring.pop(response.as_mut_bytes()) {
-            Ok(true) => self.land(response).map(Some),
-            Ok(false) => Ok(None),
+        match self.ring.pop() {
+            Ok(response) => response.map(|response| self.land(response)).transpose(),
             Err(_) => Err(DeviceError::Broken("more answers than requests")),
         }
     }
@@ -176,6 +173,8 @@ pub(super) const SLOT: usize = SLOT_SIZE;
 #[cfg(test)]
 mod tests {
     use core::sync::atomic::Ordering;
+
+    use guest_abi::zerocopy::IntoBytes;
 
     use super::*;
     use crate::blkfront::request::Segment;

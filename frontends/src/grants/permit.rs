@@ -15,7 +15,7 @@ pub enum Permit {
 }
 
 impl Permit {
-    fn flags(self) -> u16 {
+    pub(super) fn flags(self) -> u16 {
         match self {
             Self::Read => GTF_PERMIT_ACCESS | GrantEntryFlags::READONLY.bits(),
             Self::ReadWrite => GTF_PERMIT_ACCESS,

@@ -12,7 +12,9 @@ pub(super) struct Circle {
     busy: Vec<bool>,
     /// Where the next row begins, unless it does not fit there.
     head: usize,
-    /// Pages before the head that are not to be given out: busy ones, and what lies between.
+    /// The oldest page that is not to be given out.
+    tail: usize,
+    /// How many there are from there to the head: busy ones, and what lies between.
     used: usize,
 }
 
@@ -21,6 +23,7 @@ impl Circle {
         Self {
             busy: vec![false; pages],
             head: 0,
+            tail: 0,
             used: 0,
         }
     }
@@ -61,18 +64,17 @@ impl Circle {
 
     /// Lets the oldest pages go as far as they have come back.
     fn forget(&mut self) {
-        while self.used > 0 {
-            let oldest = match self.head.checked_sub(self.used) {
-                Some(page) => page,
-                None => self.head + self.busy.len() - self.used,
-            };
-            if self.busy.get(oldest) != Some(&false) {
-                return;
-            }
+        while self.used > 0 && self.busy.get(self.tail) == Some(&false) {
             self.used -= 1;
+            self.tail += 1;
+            if self.tail == self.busy.len() {
+                self.tail = 0;
+            }
         }
-        // All are free: rows need not go around.
-        self.head = 0;
+        if self.used == 0 {
+            // All are free: rows need not go around.
+            (self.head, self.tail) = (0, 0);
+        }
     }
 }
 

@@ -8,7 +8,7 @@
 use guest_abi::{
     DomId, Errno, PAGE_SIZE,
     io::netif::{EXTRA_FLAG_MORE, ExtraInfo, ExtraType, RxFlags, RxRequest, RxResponse},
-    zerocopy::{FromZeros, IntoBytes, transmute},
+    zerocopy::{IntoBytes, transmute},
 };
 
 use super::{Checksum, Received, coming::Coming};
@@ -71,28 +71,34 @@ impl RxQueue {
     /// Gives the backend all pages that it does not have, but for those of a frame in parts. The
     /// last frame is gone then.
     pub(super) fn refill(&mut self) {
-        while self.ring.free() > self.held {
-            let slot = self.ring.next_request() as usize % self.pages.count();
-            self.pages.lend(slot);
-            let request = RxRequest {
-                id: u16::try_from(slot).unwrap_or(0),
-                gref: self.pages.reference(slot),
-                ..RxRequest::default()
-            };
-            self.ring.push(request.as_bytes());
+        let count = self.pages.count();
+        let free = self.ring.free().saturating_sub(self.held) as usize;
+        let first = self.ring.request_slot();
+        let end = count.min(first + free);
+        for pages in [first..end, 0..free - (end - first)] {
+            self.pages.lend(pages.clone());
+            pages.for_each(|page| self.push_page(page));
         }
+    }
+
+    fn push_page(&mut self, page: usize) {
+        let request = RxRequest {
+            id: u16::try_from(page).unwrap_or(0),
+            gref: self.pages.reference(page),
+            ..RxRequest::default()
+        };
+        self.ring.push(request.as_bytes());
     }
 
     /// Goes on to the next frame.
     pub(super) fn advance(&mut self) -> Result<Option<Received>, DeviceError> {
-        let mut slot = <[u8; SLOT]>::new_zeroed();
         loop {
-            let index = self.ring.next_response() as usize % self.pages.count();
-            match self.ring.pop(&mut slot) {
-                Ok(true) => {}
-                Ok(false) => return Ok(None),
-                Err(_) => return Err(DeviceError::Broken("more frames than pages")),
-            }
+            let index = self.ring.response_slot();
+            let popped = self.ring.pop();
+            let Some(slot) = popped.map_err(|_| DeviceError::Broken("more frames than pages"))?
+            else {
+                return Ok(None);
+            };
             if self.held == 0 {
                 self.coming.begin();
                 (self.about, self.bad) = (Received::default(), false);

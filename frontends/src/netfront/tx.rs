@@ -9,7 +9,7 @@ use guest_abi::{
         ExtraInfo, ExtraType, GSO_TYPE_TCPV4, GSO_TYPE_TCPV6, MAX_TX_SIZE, NR_SLOTS_MIN, NetStatus,
         TxFlags, TxRequest, TxResponse,
     },
-    zerocopy::{FromZeros, IntoBytes},
+    zerocopy::IntoBytes,
 };
 
 use super::{Gso, Offload, SendError, circle::Circle};
@@ -121,11 +121,10 @@ impl TxQueue {
 
     /// Takes back the pages of frames that were sent.
     pub(super) fn reap(&mut self) -> Result<(), DeviceError> {
-        let mut response = TxResponse::new_zeroed();
         loop {
-            match self.ring.pop(response.as_mut_bytes()) {
-                Ok(true) => self.land(response)?,
-                Ok(false) => return Ok(()),
+            match self.ring.pop() {
+                Ok(Some(response)) => self.land(response)?,
+                Ok(None) => return Ok(()),
                 Err(_) => return Err(DeviceError::Broken("more answers than frames")),
             }
         }
