@@ -142,33 +142,32 @@ impl Stack {
             .map_err(|error| Failed(format!("{error}")))
     }
 
-    /// One round: moves frames and sockets on. `busy` says whether the caller has more to do; if
-    /// not, this sleeps until something happens.
+    /// One round: moves frames and sockets on. `busy` says whether the caller has more to do by
+    /// itself; if not, and the stack has nothing to send, this first sleeps until something happens.
     pub(super) fn turn(&mut self, busy: bool) -> Result<(), Failed> {
+        if !busy {
+            self.sleep()?;
+        }
         events::take(VCPU, |_| ());
         while let Some(event) = self.host.store.poll_event() {
             self.heed(&event.token)?;
         }
         let Some(device) = self.device.as_mut() else {
-            events::wait(VCPU);
             return Ok(());
         };
-        let at = now();
-        let changed = self.interface.poll(at, device, &mut self.sockets);
+        self.interface.poll(now(), device, &mut self.sockets);
         device.card.kick();
         if let Some(broken) = device.broken.take() {
             return Err(broken.into());
         }
         self.hear_dhcp();
-        if !busy && changed == smoltcp::iface::PollResult::None {
-            self.sleep()?;
-        }
         Ok(())
     }
 
     /// Sleeps until a frame comes or the stack wants to go on.
     fn sleep(&mut self) -> Result<(), Failed> {
         let Some(device) = self.device.as_mut() else {
+            events::wait(VCPU);
             return Ok(());
         };
         if device.card.arm()? {
@@ -180,7 +179,9 @@ impl Stack {
         let delay = delay.filter(|_| room).map_or(LONGEST, |delay: Duration| {
             delay.total_micros().saturating_mul(1000).min(LONGEST)
         });
-        self.alarm.wait_until(time::now(VCPU) + delay);
+        if delay > 0 {
+            self.alarm.wait_until(time::now(VCPU) + delay);
+        }
         Ok(())
     }
 
@@ -242,6 +243,8 @@ impl Stack {
 
     /// Runs until there is an address.
     pub(super) fn come_up(&mut self) -> Result<(), Failed> {
+        // The store may have said something already, for which there is no more event.
+        self.turn(true)?;
         while !self.is_up() && !self.stopping {
             self.turn(false)?;
         }
