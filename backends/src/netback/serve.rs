@@ -7,8 +7,9 @@ use core::task::{Context, Poll};
 
 use super::next::Next;
 use super::rx::held;
+use super::scratch::Scratch;
 use super::tx;
-use super::vif::Vif;
+use super::vif::{QueueRef, Vif};
 use crate::host::LocalFuture;
 use crate::xenbus::Refusal;
 
@@ -75,24 +76,27 @@ fn work(vif: &Rc<Vif>) -> Result<Next, Refusal> {
     let mut next = Next::Idle;
     for queue in vif.refs() {
         let mut scratch = vif.scratch.borrow_mut();
-        let drained = held::drain(&queue, &mut scratch);
+        let passed = pass(&queue, &mut scratch);
         scratch.end();
-        next = next.and(drained?);
-        let mut sending = Next::More;
-        for _ in 0..BATCHES {
-            let passed = tx::pass(&queue, &mut scratch);
-            scratch.end();
-            sending = passed?;
-            if sending != Next::More {
-                break;
-            }
-        }
-        next = next.and(sending);
+        next = next.and(passed?);
     }
     match vif.refusal.borrow_mut().take() {
         Some(refusal) => Err(refusal),
         None => Ok(next),
     }
+}
+
+/// Does what there is to be done for one queue: what waits for buffers goes first.
+fn pass(queue: &QueueRef, scratch: &mut Scratch) -> Result<Next, Refusal> {
+    let receiving = held::drain(queue, scratch)?;
+    let mut sending = Next::More;
+    for _ in 0..BATCHES {
+        sending = tx::pass(queue, scratch)?;
+        if sending != Next::More {
+            break;
+        }
+    }
+    Ok(receiving.and(sending))
 }
 
 /// Wakes at a time.

@@ -21,6 +21,14 @@ impl Sum {
         });
     }
 
+    /// Adds a number as it goes over the wire, in four bytes.
+    pub(in crate::netback) fn add_u32(&mut self, number: u32) {
+        self.join(Self {
+            total: u32::from_le_bytes(number.to_be_bytes()).into(),
+            odd: false,
+        });
+    }
+
     /// Adds the sum of the bytes that come next.
     pub(in crate::netback) fn join(&mut self, next: Self) {
         // In a word's other half, every byte counts as its neighbour would.
@@ -117,6 +125,14 @@ mod tests {
             sum.join(last);
             prop_assert_eq!(sum.finish(), model(&bytes));
         }
+    }
+
+    #[test]
+    fn a_number_counts_as_its_bytes() {
+        let mut sum = Sum::default();
+        sum.add(&[7]);
+        sum.add_u32(0x0102_fffe);
+        assert_eq!(sum.finish(), model(&[7, 1, 2, 0xff, 0xfe]));
     }
 
     #[test]

@@ -162,8 +162,8 @@ pub(super) fn pseudo_header(front: &[u8], layout: &Layout, transport_len: usize)
     };
     let mut sum = Sum::default();
     sum.add(front.get(addresses)?);
-    sum.add(&[0, layout.protocol]);
-    sum.add(&u32::try_from(transport_len).ok()?.to_be_bytes());
+    sum.add_u32(layout.protocol.into());
+    sum.add_u32(u32::try_from(transport_len).ok()?);
     Some(sum)
 }
 

@@ -12,6 +12,7 @@ mod forward;
 pub(super) mod validate;
 
 use guest_abi::io::netif::{NetStatus, TxResponse};
+use guest_abi::io::ring::Overrun;
 use guest_abi::zerocopy::transmute;
 
 use super::next::Next;
@@ -43,6 +44,17 @@ pub(super) struct TxQueue {
 impl TxQueue {
     pub(super) fn new(ring: Ring<SLOT_SIZE>) -> Self {
         Self { ring, held: 0 }
+    }
+
+    /// How many requests wait. When none do, the guest is asked to tell of the next.
+    fn waiting(&self) -> Result<u32, Overrun> {
+        match self.ring.waiting()? {
+            0 => {
+                self.ring.ask(1);
+                self.ring.waiting()
+            }
+            waiting => Ok(waiting),
+        }
     }
 
     /// Keeps so many slots open, if not too many are.
@@ -90,10 +102,14 @@ pub(super) fn pass(queue: &QueueRef, scratch: &mut Scratch) -> Result<Next, Refu
     let Some(ends) = queue.get() else {
         return Ok(Next::Idle);
     };
+    let waiting = ends.tx.borrow().waiting().map_err(overrun)?;
+    if waiting == 0 {
+        return Ok(Next::Idle);
+    }
     let host = &*queue.vif.host;
     let now = host.now();
     scratch.begin();
-    let next = take(queue, &mut ends.tx.borrow_mut(), scratch, now)?;
+    let next = take(queue, &mut ends.tx.borrow_mut(), waiting, scratch, now)?;
     if scratch.packets.is_empty() {
         return Ok(next);
     }
@@ -105,21 +121,14 @@ pub(super) fn pass(queue: &QueueRef, scratch: &mut Scratch) -> Result<Next, Refu
     Ok(next)
 }
 
-/// Takes packets from the ring, as many as the rate allows.
+/// Takes packets from the requests that wait, as many as the rate allows.
 fn take(
     queue: &QueueRef,
     tx: &mut TxQueue,
+    waiting: u32,
     scratch: &mut Scratch,
     now: u64,
 ) -> Result<Next, Refusal> {
-    let mut waiting = tx.ring.waiting().map_err(overrun)?;
-    if waiting == 0 {
-        tx.ring.ask(1);
-        waiting = tx.ring.waiting().map_err(overrun)?;
-        if waiting == 0 {
-            return Ok(Next::Idle);
-        }
-    }
     let bytes = waiting as usize * SLOT_SIZE;
     if scratch.raw.len() < bytes {
         scratch.raw.resize(bytes, 0);
