@@ -58,6 +58,8 @@ pub struct Wish {
 struct Bench<'a> {
     host: &'a HostDir,
     image: &'a GuestImage,
+    /// Where our own guests lie.
+    guests: PathBuf,
     icount: bool,
     /// Only loads with this in their title.
     only: &'a str,
@@ -105,6 +107,7 @@ fn measure(
     let bench = Bench {
         host: &host,
         image,
+        guests: paths.images().join("guests"),
         icount: options.icount,
         only,
     };

@@ -1,5 +1,7 @@
 //! Loads on a network: TCP streams and round trips, between two guests and to the world outside.
 
+use std::iter;
+
 use anyhow::{Context, Result, ensure};
 
 use super::Bench;
@@ -7,11 +9,15 @@ use super::meter::{self, float};
 use super::peer::Peer;
 use super::shell::{Guest, Shell};
 use super::table::{Table, count, rate};
+use crate::client::Session;
 use crate::progress::Step;
 
 /// The two guests, their cards and addresses.
 const LEFT: (&str, &str, &str) = ("bench-left", "00:16:3e:52:42:01", "10.0.2.101");
 const RIGHT: (&str, &str, &str) = ("bench-right", "00:16:3e:52:42:02", "10.0.2.102");
+/// A guest without Linux, which serves what [`peer`](super::peer) serves.
+const BARE: (&str, &str) = ("bench-bare", "10.0.2.103");
+const BARE_PORT: u16 = 9;
 /// This machine, to guests.
 const OUTSIDE: &str = "10.0.2.2";
 /// What `dd` moves at once.
@@ -30,6 +36,8 @@ struct Load {
 enum Kind {
     /// `iperf3` from here to the right guest, or back.
     Stream { back: bool },
+    /// `dd` to a socket of the bare guest, or from one.
+    Bare { back: bool },
     /// `dd` to a socket of this machine, or from one.
     Uplink { back: bool },
     /// `ping`.
@@ -40,28 +48,35 @@ const fn load(title: &'static str, kind: Kind, xen: &'static str) -> Load {
     Load { title, kind, xen }
 }
 
-const LOADS: [Load; 6] = [
-    load(
-        "TCP, domU to domU",
-        Kind::Stream { back: false },
-        "2.0 (domU and dom0)",
-    ),
+const LOADS: [Load; 8] = [
+    load("TCP, domU to domU", Kind::Stream { back: false }, "3.10"),
     load(
         "TCP, back from that domU",
         Kind::Stream { back: true },
-        "2.0 (domU and dom0)",
+        "3.18",
     ),
-    load("TCP, domU to uplink", Kind::Uplink { back: false }, ""),
-    load("TCP, uplink to domU", Kind::Uplink { back: true }, ""),
-    load("ping, domU to domU", Kind::Trip { to: RIGHT.2 }, ""),
-    load("ping, domU to uplink", Kind::Trip { to: OUTSIDE }, ""),
+    // Xen's dom0 is a Linux, and an end of streams itself: the nearest there is.
+    load(
+        "TCP, domU to bare domU",
+        Kind::Bare { back: false },
+        "2.23 (to dom0)",
+    ),
+    load(
+        "TCP, bare domU to domU",
+        Kind::Bare { back: true },
+        "2.01 (from dom0)",
+    ),
+    load("TCP, domU to uplink", Kind::Uplink { back: false }, "14.9"),
+    load("TCP, uplink to domU", Kind::Uplink { back: true }, "4.70"),
+    load("ping, domU to domU", Kind::Trip { to: RIGHT.2 }, "121,000"),
+    load("ping, domU to uplink", Kind::Trip { to: OUTSIDE }, "77,300"),
 ];
 
 impl Kind {
     /// A small and a large load: bytes, or round trips.
     fn sizes(self) -> [u64; 2] {
         match self {
-            Self::Stream { .. } => [64 * CHUNK, 2064 * CHUNK],
+            Self::Stream { .. } | Self::Bare { .. } => [64 * CHUNK, 2064 * CHUNK],
             Self::Uplink { .. } => [64 * CHUNK, 564 * CHUNK],
             Self::Trip { .. } => [500, 5_500],
         }
@@ -74,23 +89,27 @@ impl Kind {
                 let way = if back { " -R" } else { "" };
                 format!("iperf3 -f m -c {} -n {size}{way}", RIGHT.2)
             }
-            Self::Uplink { back } => {
-                let (wanted, dd) = if back {
-                    (size, "of=/dev/null <&3".to_owned())
-                } else {
-                    (0, format!("if=/dev/zero count={} >&3", size / CHUNK))
-                };
-                format!(
-                    "bash -c 'exec 3<>/dev/tcp/{OUTSIDE}/{port}; echo {wanted} >&3; \
-                     dd bs={CHUNK} status=none {dd}'"
-                )
-            }
+            Self::Bare { back } => dd((BARE.1, BARE_PORT), size, back),
+            Self::Uplink { back } => dd((OUTSIDE, port), size, back),
             Self::Trip { to } => format!("ping -q -f -c {size} {to}"),
         }
     }
 }
 
-/// Both guests, and the world outside.
+/// A stream to or from whoever serves there, and what `dd` says of it.
+fn dd((address, port): (&str, u16), size: u64, back: bool) -> String {
+    let (wanted, ends) = if back {
+        (size, "of=/dev/null <&3".to_owned())
+    } else {
+        (0, format!("if=/dev/zero count={} >&3", size / CHUNK))
+    };
+    format!(
+        "bash -c 'exec 3<>/dev/tcp/{address}/{port}; echo {wanted} >&3; \
+         LC_ALL=C dd bs={CHUNK} 2>&1 {ends}'"
+    )
+}
+
+/// The guests, and the world outside.
 struct Net {
     left: Shell,
     /// It serves; nobody types.
@@ -117,6 +136,9 @@ impl Net {
             ))?;
         }
         right.run("iperf3 -s -D")?;
+        create_bare(bench)?;
+        // It serves once it answers.
+        left.run(&format!("ping -q -c 1 -w 20 {}", BARE.1))?;
         Ok(Self {
             left,
             _right: right,
@@ -129,6 +151,7 @@ impl Net {
         let said = self.left.run(&kind.line(size, self.peer.port()))?;
         let speed = match kind {
             Kind::Stream { .. } => speed_of_iperf(&said),
+            Kind::Bare { .. } => speed_of_dd(&said, size),
             Kind::Trip { .. } => time_of_ping(&said),
             Kind::Uplink { .. } => {
                 let talk = self.peer.end()?;
@@ -142,6 +165,31 @@ impl Net {
         };
         speed.with_context(|| format!("no figures in {said:?}"))
     }
+}
+
+/// Our own guest `net`, on the same bridge.
+fn create_bare(bench: &Bench<'_>) -> Result<()> {
+    let (name, address) = BARE;
+    let kernel = bench.guests.join("net");
+    let settings = [
+        format!("name=\"{name}\""),
+        format!("kernel=\"{}\"", kernel.display()),
+        "memory=64".to_owned(),
+        "vif=['bridge=xenbr0']".to_owned(),
+        format!("extra=\"serve port={BARE_PORT} ip={address}/24\""),
+    ];
+    let words = settings.iter().map(String::as_str);
+    let argv: Vec<_> = iter::once("create").chain(words).collect();
+    Session::run_well(bench.host, &argv).map(drop)
+}
+
+/// From `270532608 bytes (271 MB, 258 MiB) copied, 0.5121 s, 528 MB/s`, which must be all.
+fn speed_of_dd(said: &str, size: u64) -> Option<f64> {
+    let line = said.lines().rfind(|line| line.contains(" copied, "))?;
+    let bytes: u64 = line.split_whitespace().next()?.parse().ok()?;
+    let (_, after) = line.split_once(" copied, ")?;
+    let seconds: f64 = after.split(" s,").next()?.parse().ok()?;
+    (bytes == size).then(|| float(bytes) / seconds / 1e6)
 }
 
 /// From `[  5]   0.00-0.52   sec  256 MBytes  4130 Mbits/sec                  receiver`.
@@ -188,6 +236,7 @@ pub(super) fn run(bench: &Bench<'_>, step: &Step) -> Result<Table> {
     }
     bench.end(LEFT.0)?;
     bench.end(RIGHT.0)?;
+    bench.end(BARE.0)?;
     Ok(table)
 }
 
@@ -199,9 +248,11 @@ fn costs(bench: &Bench<'_>, net: &mut Net, load: &Load) -> Result<Vec<String>> {
         Kind::Trip { .. } => ("a round trip", count),
         _ => ("a byte", rate),
     };
-    let parts = [LEFT.0, RIGHT.0, "Domain-0"].map(|name| cost.of(name));
+    // Only one of the others has anything to do.
+    let other = cost.of(RIGHT.0) + cost.of(BARE.0);
+    let parts = [cost.of(LEFT.0), other, cost.of("Domain-0"), cost.total()];
     let mut cells = vec![unit.to_owned()];
-    cells.extend(parts.into_iter().chain([cost.total()]).map(show));
+    cells.extend(parts.map(show));
     cells.push(load.xen.to_owned());
     Ok(cells)
 }
@@ -227,6 +278,9 @@ mod tests {
         assert_eq!(speed_of_iperf(iperf), Some(500.0));
         let ping = "5 packets\nrtt min/avg/max/mdev = 0.051/0.075/1.003/0.020 ms, ipg/ewma 1/2 ms";
         assert_eq!(time_of_ping(ping), Some(75.0));
+        let dd = "2+0 records in\n2000000 bytes (2 MB, 1.9 MiB) copied, 0.01 s, 200 MB/s\n";
+        assert_eq!(speed_of_dd(dd, 2_000_000), Some(200.0));
+        assert_eq!(speed_of_dd(dd, 2_000_001), None);
         assert_eq!(
             (speed_of_iperf("iperf3: error"), time_of_ping("")),
             (None, None)
@@ -236,10 +290,9 @@ mod tests {
     #[test]
     fn each_way_is_a_line_of_its_own() {
         let up = Kind::Uplink { back: false }.line(2 * CHUNK, 9);
-        assert!(
-            up.contains("/10.0.2.2/9; echo 0 >&3; dd bs=131072 status=none if=/dev/zero count=2")
-        );
+        assert!(up.contains("/10.0.2.2/9; echo 0 >&3; "));
+        assert!(up.contains(" dd bs=131072 2>&1 if=/dev/zero count=2 >&3"));
         let down = Kind::Uplink { back: true }.line(CHUNK, 9);
-        assert!(down.contains("echo 131072 >&3; dd bs=131072 status=none of=/dev/null <&3"));
+        assert!(down.contains("echo 131072 >&3; LC_ALL=C dd bs=131072 2>&1 of=/dev/null <&3"));
     }
 }
