@@ -14,7 +14,7 @@ use guest_abi::vcpu::Runstate as State;
 
 use super::fair::SLICE_NS;
 use super::percpu::{self, NEVER, PerCpu};
-use super::runqueue::{Ticket, Waiting};
+use super::runqueue::{RunQueue, Ticket, Waiting};
 use super::vcpu::{Inner, Place};
 use super::{alarm, balance, machine, runstate_area, wake};
 use crate::cpu::CpuId;
@@ -176,18 +176,20 @@ fn release(cpu: CpuId, prev: &VcpuRef, now: u64) {
     }
 }
 
-/// Sets when the turn of this CPU's runner is over, now that somebody waits for it. `false` when
-/// it is over, or the runner is another CPU's.
-pub(super) fn limit_slice(cpu: CpuId, now: u64) -> bool {
+/// When the turn of a CPU's runner is over now, if that is sooner than was known.
+pub(super) fn shortened_turn(cpu: CpuId, queue: &RunQueue<VcpuRef>, now: u64) -> Option<u64> {
     let here = PerCpu::of(cpu);
-    let end = here
-        .slice_start
-        .load(Ordering::Relaxed)
-        .saturating_add(SLICE_NS);
+    let end = queue.turn_end(here.slice_start.load(Ordering::Relaxed), now)?;
+    (end < here.slice_end.load(Ordering::Relaxed)).then_some(end)
+}
+
+/// Sets when the turn of this CPU's runner is over. `false` when it is over, or the runner is
+/// another CPU's.
+pub(super) fn limit_turn(cpu: CpuId, end: u64, now: u64) -> bool {
     if cpu != machine::this_cpu() || end <= now {
         return false;
     }
-    here.slice_end.store(end, Ordering::Relaxed);
+    PerCpu::of(cpu).slice_end.store(end, Ordering::Relaxed);
     alarm::program(cpu);
     true
 }
@@ -195,21 +197,26 @@ pub(super) fn limit_slice(cpu: CpuId, now: u64) -> bool {
 /// Sets when the runner's turn is over: only if somebody waits for it.
 fn set_slice_end(cpu: CpuId, now: u64) {
     let here = PerCpu::of(cpu);
+    let start = here.slice_start.load(Ordering::Relaxed);
     let queue = here.queue.lock();
-    let contended = !queue.is_empty() && !queue.is_idle();
+    let contended = !queue.is_idle();
+    let end = queue.turn_end(start, now).filter(|_| contended);
     drop(queue);
-    let end = if contended {
-        let start = here.slice_start.load(Ordering::Relaxed);
-        let mut end = start.saturating_add(SLICE_NS);
-        if end <= now {
-            // It is still behind those who wait: another slice.
-            here.slice_start.store(now, Ordering::Relaxed);
-            end = now.saturating_add(SLICE_NS);
+    let end = match end {
+        None => NEVER,
+        Some(end) => {
+            balance::offload(cpu, now);
+            end
         }
-        balance::offload(cpu, now);
-        end
+    };
+    if end <= now {
+        // It is still behind those who wait: another slice.
+        here.slice_start.store(now, Ordering::Relaxed);
+    }
+    let end = if end <= now {
+        now.saturating_add(SLICE_NS)
     } else {
-        NEVER
+        end
     };
     here.slice_end.store(end, Ordering::Relaxed);
 }

@@ -7,13 +7,17 @@
 //!   switch. No tick samples anything, so nothing is gained by yielding just before one;
 //! - virtual time never goes back. A sleeper that wakes is placed at most [`WAKE_BONUS_NS`] behind
 //!   the queue: enough to run soon, too little to save up credit;
-//! - a waker preempts only when it is behind by more than [`PREEMPT_MARGIN_NS`], which bounds how
-//!   often two vCPUs that wake each other can switch.
+//! - a waker preempts only when it is behind by more than [`PREEMPT_MARGIN_NS`], and not before the
+//!   runner has had [`MIN_TURN_NS`]: that bounds how often vCPUs that wake each other can switch,
+//!   and lets a sender hand over several packets at a time where it would be interrupted for each.
 
 use core::num::NonZeroU16;
 
 /// How long a vCPU runs while others wait, before the queue is looked at again.
 pub const SLICE_NS: u64 = 5_000_000;
+
+/// How long a vCPU runs, unless it gives up its turn, before anybody who wakes takes its place.
+pub const MIN_TURN_NS: u64 = 200_000;
 
 /// How far behind the queue a waking vCPU may be placed, in virtual nanoseconds.
 pub const WAKE_BONUS_NS: u64 = 2_000_000;

@@ -11,7 +11,7 @@
 
 use alloc::collections::BTreeMap;
 
-use super::fair::{BALANCE_NS, SLICE_NS, Share, VirtualTime};
+use super::fair::{BALANCE_NS, MIN_TURN_NS, SLICE_NS, Share, VirtualTime};
 use crate::cpu::{CpuId, CpuMask};
 
 /// Where something lies in a queue: by virtual time, then by arrival.
@@ -200,20 +200,28 @@ impl<T> RunQueue<T> {
         Some((ticket, self.remove(ticket)?))
     }
 
-    /// Whether one with this share would take the runner's place if it were queued now.
-    pub fn is_preempted_by(&self, share: Share, now: u64) -> bool {
-        self.runner.is_none_or(|runner| {
-            let ran = now.saturating_sub(runner.since_ns);
-            share.preempts(runner.share.charge(ran))
-        })
+    /// When the runner, whose turn began at `since`, is to make room for the first in the queue, as
+    /// far as can be told now: soon if that one is behind by more than a margin, else at the end of
+    /// its slice. Nobody running makes room at once, and nobody waiting asks for none.
+    pub fn turn_end(&self, since: u64, now: u64) -> Option<u64> {
+        let (_, first) = self.first.as_ref()?;
+        let Some(runner) = self.runner else {
+            return Some(0);
+        };
+        let ran = now.saturating_sub(runner.since_ns);
+        let preempts = first.share.preempts(runner.share.charge(ran));
+        let turn = if preempts { MIN_TURN_NS } else { SLICE_NS };
+        Some(since.saturating_add(turn))
     }
 
-    /// Whether the first in the queue runs rather than `share`, whose slice began at `since`:
-    /// at once if it is behind by more than a margin, at the slice's end if it is behind at all.
+    /// Whether the first in the queue runs rather than `share`, whose turn began at `since`: after
+    /// the least turn if it is behind by more than a margin, at the slice's end if it is behind at
+    /// all.
     pub fn first_overtakes(&self, share: Share, since: u64, now: u64) -> bool {
-        let slice_over = now.saturating_sub(since) >= SLICE_NS;
+        let ran = now.saturating_sub(since);
         self.first.as_ref().is_some_and(|(_, first)| {
-            first.share.preempts(share) || slice_over && first.share.vtime() <= share.vtime()
+            ran >= MIN_TURN_NS && first.share.preempts(share)
+                || ran >= SLICE_NS && first.share.vtime() <= share.vtime()
         })
     }
 
@@ -232,7 +240,7 @@ impl<T> RunQueue<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fair::{SLICE_NS, Share, Weight};
+    use super::super::fair::{MIN_TURN_NS, SLICE_NS, Share, Weight};
     use super::{RunQueue, Waiting};
     use crate::cpu::{CpuId, CpuMask};
 
@@ -300,6 +308,27 @@ mod tests {
         let runner = fresh().charge(1_000);
         assert!(!queue.first_overtakes(runner, 0, 1_000));
         assert!(queue.first_overtakes(fresh().charge(SLICE_NS), 0, SLICE_NS));
+    }
+
+    #[test]
+    fn one_far_behind_waits_for_the_least_turn_and_no_longer() {
+        let mut queue = RunQueue::new();
+        let runner = fresh().charge(SLICE_NS);
+        queue.set_runner(Some(runner), 0);
+        assert_eq!(queue.turn_end(0, 0), None);
+        queue.insert(waiting(1, fresh()), 0);
+        assert_eq!(queue.turn_end(0, 1_000), Some(MIN_TURN_NS));
+        assert!(!queue.first_overtakes(runner, 0, MIN_TURN_NS - 1));
+        assert!(queue.first_overtakes(runner, 0, MIN_TURN_NS));
+    }
+
+    #[test]
+    fn a_turn_ends_with_its_slice_or_at_once_if_nobody_runs() {
+        let mut queue = RunQueue::new();
+        queue.insert(waiting(1, fresh()), 0);
+        assert!(queue.turn_end(700, 800).is_some_and(|end| end <= 800));
+        queue.set_runner(Some(fresh()), 800);
+        assert_eq!(queue.turn_end(700, 800), Some(700 + SLICE_NS));
     }
 
     #[test]

@@ -1,11 +1,13 @@
 //! Real domains on the fake machine: its only CPU, on which time stands still.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use guest_abi::ids::VcpuId;
 use guest_abi::sched::ShutdownReason;
 use guest_abi::vcpu::Runstate as State;
 
+use super::fair::MIN_TURN_NS;
 use super::vcpu::Place;
 use super::{
     block, bring_up, current, pat_watchdog, poll, resume_domain, retire_domain, schedule,
@@ -102,6 +104,27 @@ fn a_yield_lets_the_other_run() {
     yield_(&bench.vcpu(0));
     schedule();
     assert!(bench.is_queued(0) && bench.is_running(1));
+}
+
+#[test]
+fn a_waker_far_behind_waits_for_the_least_turn() {
+    let bench = Bench::new(1013, 2);
+    let (runner, waker) = (bench.vcpu(0), bench.vcpu(1));
+    let mut inner = runner.sched.inner.lock();
+    inner.share = inner.share.charge(1_000_000_000);
+    drop(inner);
+    unpause(&bench.domain).unwrap();
+    schedule();
+    assert!(bench.is_running(1));
+    block(&waker);
+    schedule();
+    assert!(bench.is_running(0));
+    let here = PerCpu::of(CpuId::BOOT);
+    let start = here.slice_start.load(Ordering::Relaxed);
+    wake(&waker);
+    schedule();
+    assert!(bench.is_running(0) && bench.is_queued(1));
+    assert_eq!(here.slice_end.load(Ordering::Relaxed), start + MIN_TURN_NS);
 }
 
 #[test]

@@ -115,14 +115,13 @@ pub(super) fn enqueue_on(target: CpuId, vcpu: VcpuRef, share: Share, inner: &mut
         let top = VirtualTime::ZERO.plus(TOP.load(Ordering::Relaxed));
         queue.catch_up(top, now);
     }
-    let preempts = queue.is_preempted_by(share, now);
-    let is_first = queue.is_empty();
     inner.place = Place::Queued(target, queue.insert(waiting, now));
+    let shortened = dispatch::shortened_turn(target, &queue, now);
     drop(queue);
     inner.home = target;
-    // The first to wait concerns the CPU even if it preempts nobody: while nobody waited, no end
-    // of the slice was set.
-    if preempts || is_first && !dispatch::limit_slice(target, now) {
+    if let Some(end) = shortened
+        && !dispatch::limit_turn(target, end, now)
+    {
         percpu::claim_idle(target);
         raise(target, Softirq::Schedule);
     }
