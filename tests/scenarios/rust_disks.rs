@@ -54,10 +54,11 @@ fn nothing_is_lost_or_repeated_while_disks_come_go_and_start_anew() {
     for _ in 0..rounds("RESTARTS", 10) {
         let _ = host.xl_ok(["backend-restart", "blk", "plugs"]);
     }
-    for _ in 0..rounds("CYCLES", 5) {
+    for cycle in 0..rounds("CYCLES", 10) {
         let _ = host.xl_ok(["block-detach", "plugs", "xvda"]);
         let _ = host.xl_ok(["block-attach", "plugs", disk]);
-        sleep(Duration::from_millis(200));
+        // Every other time it goes again while the guest is still connecting.
+        sleep(Duration::from_millis(200 * u64::from(cycle % 2)));
     }
     let _ = host.xl_ok(["shutdown", "plugs"]);
     let verdict = verdict(&host, "plugs", Patience::SHORT);

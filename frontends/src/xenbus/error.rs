@@ -22,6 +22,20 @@ pub enum DeviceError {
     Broken(&'static str),
 }
 
+impl DeviceError {
+    /// Whether the device was only taken away while it was being connected: closed without a
+    /// reason, or gone. Another may come in its place.
+    #[must_use]
+    pub fn is_unplugged(&self) -> bool {
+        match self {
+            Self::Closed(reason) => reason.is_empty(),
+            Self::Missing(_) => true,
+            Self::Store(StoreError::Refused(name)) => name == "ENOENT",
+            Self::Store(_) | Self::Hypervisor(_) | Self::Broken(_) => false,
+        }
+    }
+}
+
 impl fmt::Display for DeviceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -46,5 +60,19 @@ impl From<StoreError> for DeviceError {
 impl From<Errno> for DeviceError {
     fn from(errno: Errno) -> Self {
         Self::Hypervisor(errno)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_that_was_taken_away_is_told_from_one_that_was_refused() {
+        assert!(DeviceError::Closed(String::new()).is_unplugged());
+        assert!(DeviceError::Missing("backend").is_unplugged());
+        assert!(DeviceError::Store(StoreError::Refused("ENOENT".into())).is_unplugged());
+        assert!(!DeviceError::Closed("transmit ring: nonsense".into()).is_unplugged());
+        assert!(!DeviceError::Store(StoreError::Refused("EACCES".into())).is_unplugged());
     }
 }

@@ -74,10 +74,9 @@ impl Host {
     }
 
     /// Connects to the disk.
-    pub(crate) fn connect(&mut self) -> Result<Blkfront, Failed> {
+    pub(crate) fn connect(&mut self) -> Result<Blkfront, DeviceError> {
         let options = self.options();
-        let disk = Blkfront::connect(&mut self.store, &self.grants, self.id, options)?;
-        Ok(disk)
+        Blkfront::connect(&mut self.store, &self.grants, self.id, options)
     }
 }
 

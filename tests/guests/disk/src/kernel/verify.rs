@@ -157,18 +157,12 @@ impl Verify {
 
     /// The disk's backend has changed its state.
     fn attend(&mut self, mut disk: Blkfront) -> Result<(), Failed> {
-        match disk.life(&mut self.host.store)? {
-            Life::Serving => self.disk = Some(disk),
-            Life::Restarted => {
-                let renamed = disk.reconnect(&mut self.host.store)?;
-                println!("reconnected, {} sent again", renamed.len());
-                let moved: Vec<_> = renamed
-                    .into_iter()
-                    .filter_map(|(old, new)| Some((new, self.open.remove(&old)?)))
-                    .collect();
-                self.open.extend(moved);
-                self.disk = Some(disk);
-            }
+        let mut life = disk.life(&mut self.host.store)?;
+        if life == Life::Restarted {
+            life = self.reconnect(&mut disk)?;
+        }
+        match life {
+            Life::Serving | Life::Restarted => self.disk = Some(disk),
             Life::CloseAsked => {
                 for done in disk.close(&mut self.host.store)? {
                     self.land(done)?;
@@ -180,6 +174,21 @@ impl Verify {
         Ok(())
     }
 
+    /// Connects to the backend that has started anew; what the disk's life is then.
+    fn reconnect(&mut self, disk: &mut Blkfront) -> Result<Life, Failed> {
+        let renamed = match disk.reconnect(&mut self.host.store) {
+            Err(error) if error.is_unplugged() => return Ok(Life::CloseAsked),
+            renamed => renamed?,
+        };
+        println!("reconnected, {} sent again", renamed.len());
+        let moved: Vec<_> = renamed
+            .into_iter()
+            .filter_map(|(old, new)| Some((new, self.open.remove(&old)?)))
+            .collect();
+        self.open.extend(moved);
+        Ok(Life::Serving)
+    }
+
     /// Connects again if our disk is gone and one with its number has appeared.
     fn plug_in(&mut self) -> Result<(), Failed> {
         if self.disk.is_some() {
@@ -188,8 +197,13 @@ impl Verify {
         let state = format!("device/vbd/{}/state", self.host.id);
         let fresh = self.host.store.get(&state)?.as_deref() == Some("1");
         if fresh && Device::list(&mut self.host.store, "vbd")?.contains(&self.host.id) {
-            self.disk = Some(self.host.connect()?);
-            println!("plugged in again");
+            match self.host.connect() {
+                Err(error) if error.is_unplugged() => println!("unplugged at once"),
+                disk => {
+                    self.disk = Some(disk?);
+                    println!("plugged in again");
+                }
+            }
         }
         Ok(())
     }

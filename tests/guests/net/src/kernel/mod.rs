@@ -69,15 +69,14 @@ impl Host {
     }
 
     /// Connects to the card.
-    pub(crate) fn connect(&mut self) -> Result<Netfront, Failed> {
+    pub(crate) fn connect(&mut self) -> Result<Netfront, DeviceError> {
         let wish = Options::default();
         let queues = self.number("queues").and_then(|n| u16::try_from(n).ok());
         let options = Options {
             queues: queues.unwrap_or(wish.queues),
             large_frames: !self.has_word("small"),
         };
-        let card = Netfront::connect(&mut self.store, &self.grants, self.id, options)?;
-        Ok(card)
+        Netfront::connect(&mut self.store, &self.grants, self.id, options)
     }
 }
 

@@ -208,13 +208,19 @@ impl Stack {
         let Some(mut device) = self.device.take_if(ours) else {
             return Ok(());
         };
-        match device.card.life(&mut self.host.store)? {
-            Life::Serving => self.device = Some(device),
-            Life::Restarted => {
-                device.card.reconnect(&mut self.host.store)?;
-                println!("reconnected");
-                self.device = Some(device);
-            }
+        let mut life = device.card.life(&mut self.host.store)?;
+        if life == Life::Restarted {
+            life = match device.card.reconnect(&mut self.host.store) {
+                Err(error) if error.is_unplugged() => Life::CloseAsked,
+                reconnected => {
+                    reconnected?;
+                    println!("reconnected");
+                    Life::Serving
+                }
+            };
+        }
+        match life {
+            Life::Serving | Life::Restarted => self.device = Some(device),
             Life::CloseAsked => {
                 device.card.close(&mut self.host.store)?;
                 println!("unplugged");
@@ -232,7 +238,13 @@ impl Stack {
         let state = format!("device/vif/{}/state", self.host.id);
         let fresh = self.host.store.get(&state)?.as_deref() == Some("1");
         if fresh && Device::list(&mut self.host.store, "vif")?.contains(&self.host.id) {
-            let card = self.host.connect()?;
+            let card = match self.host.connect() {
+                Err(error) if error.is_unplugged() => {
+                    println!("unplugged at once");
+                    return Ok(());
+                }
+                card => card?,
+            };
             self.interface
                 .set_hardware_addr(EthernetAddress(card.link().mac).into());
             self.device = Some(NetDevice::new(card));
