@@ -133,7 +133,8 @@ impl Load {
 
     /// Ends it: all that was read was what had been written.
     fn stop(self, guest: &Debian<'_>) {
-        let _ = guest.run_ok("pkill -INT fio");
+        // Now and then fio goes on waiting for requests that have all ended: then it is told again.
+        let _ = guest.run_ok("while pkill -INT fio; do sleep 5; done");
         let _ = self.0.finish();
         let report = guest.run_ok("cat /run/forever.txt");
         assert!(report.contains("err= 0"), "{report}");
